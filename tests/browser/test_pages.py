@@ -60,6 +60,20 @@ def test_the_example_on_the_page_is_a_real_digit_that_the_model_recognises(hub_u
     expect(answer).to_contain_text(f'"label": {held_out.labels[0]}', timeout=TIMEOUT)
 
 
+def test_the_page_offers_the_streams_that_the_description_has_beside_the_content(
+    hub_up: Addresses, browser: Browser
+) -> None:
+    page = browser.page
+    page.goto(hub_up.docs)
+    operation = page.locator("#operations-tasks-streamChunks")
+    operation.locator(".opblock-summary-control").click(timeout=TIMEOUT)
+    offered = operation.locator(".responses-wrapper select").first
+    expect(offered).to_contain_text("text/event-stream", timeout=TIMEOUT)
+    assert offered.locator("option").all_text_contents() == [
+        *("application/json", "text/event-stream", "application/x-ndjson")
+    ]
+
+
 def test_a_bad_request_is_explained_on_the_page(hub_up: Addresses, browser: Browser) -> None:
     page = browser.page
     page.goto(hub_up.docs)

@@ -23,8 +23,8 @@ CACHE = ROOT / ".cache" / "clients"
 DOCUMENTED = "http://127.0.0.1:8000"
 """The address in docs/api.md."""
 
-FIVE = tuple(f"tests.clients.models:{name}" for name in ("Echo", "EchoInLowerCase", "Wrap", "Grow", "For"))
-MODELS = {"examples": EXAMPLES, "five": FIVE}
+SIX = tuple(f"tests.clients.models:{name}" for name in ("Echo", "EchoInLowerCase", "Wrap", "Grow", "For", "Count"))
+MODELS = {"examples": EXAMPLES, "six": SIX}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ def clients(workspace: Path) -> Iterator[Mapping[str, Clients]]:
             done = run(("bash", "-c", script), folder)
             assert done.returncode == 0, done.stdout
             found[name] = Clients(folder, gateway, done.stdout)
-        shutil.copytree(HERE / "calls", found["five"].folder, dirs_exist_ok=True)
+        shutil.copytree(HERE / "calls", found["six"].folder, dirs_exist_ok=True)
         for calls, names in (("ts", ("hey", "fetch", "orval-calls")), ("python", ("client",))):
             for name, text in zip(names, documented(calls), strict=True):
                 file = found["examples"].folder / f"{name}.{'py' if calls == 'python' else 'ts'}"

@@ -1,4 +1,4 @@
-"""Five models over messages that generated code could stumble over; they give back what they get.
+"""Six models over messages that generated code could stumble over; they give back what they get.
 
 The messages are read from protos/ when this module is imported. `hub up tests.clients.models:Echo ...` runs them.
 """
@@ -8,7 +8,9 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
@@ -100,6 +102,24 @@ class For(Returning):
     @override
     def reply(self, body: bytes) -> Message:
         return GetMessageClass(MESSAGES["Task"])(id="7", problem={"text": "none"})
+
+
+class Count(hub.Model[Message, Message]):
+    """Streams the message that the others share as often as its field `small` says."""
+
+    @override
+    def get_request_format(self) -> Descriptor:
+        return MESSAGES["Everything"]
+
+    @override
+    def get_response_format(self) -> Descriptor:
+        return MESSAGES["Everything"]
+
+    @override
+    async def process_request(self, request: Message) -> AsyncIterator[Message]:
+        asked: Any = GetMessageClass(MESSAGES["Everything"]).FromString(_bytes(request))
+        for number in range(asked.small):
+            yield GetMessageClass(MESSAGES["Everything"])(small=number, text=asked.text)
 
 
 def _bytes(request: Message | bytes) -> bytes:

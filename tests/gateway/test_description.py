@@ -19,13 +19,21 @@ from hub.gateway.app import gateway_app
 from hub.gateway.models.catalog import ServedModel
 from hub.gateway.openapi.document import OpenApiDocument
 from hub.gateway.openapi.model import ModelDescription, model_paths
-from hub.gateway.schemas import AcceptedBody, FailureBody, ProgressBody, ServedModelBody, TaskBody
+from hub.gateway.schemas import (
+    AcceptedBody,
+    FailureBody,
+    ModelContractBody,
+    ProgressBody,
+    ServedModelBody,
+    TaskBody,
+)
 from hub.gateway.tasks.lists import TaskListBody, TaskSummaryBody
 from hub.gateway.tasks.options import MAX_TIMEOUT, ResultTtls
 from hub.ports.directory import ModelLimits
 from hub.types import ModelName
 from tests.contract.test_limits import complete, encoded
 from tests.gateway.fixtures import CONTRACT_A, CONTRACT_DIGITS, DIGITS, MODEL_A, LocalGateway, echo_a, open_gateway
+from tests.gateway.streaming import CONTRACT as STREAMING
 
 SILENT = {"/", "/models", "/tasks", "/tasks/{task_id}", "/docs", "/openapi.json", "/assets/{path}", "/favicon.ico"}
 """Routes for browsers, which the description leaves out."""
@@ -105,6 +113,15 @@ async def test_every_reference_leads_somewhere(gateway: LocalGateway) -> None:
             target = target[part.replace("~1", "/").replace("~0", "~")]
 
 
+async def test_every_component_is_referred_to(gateway: LocalGateway) -> None:
+    await gateway.list_model(MODEL_A, CONTRACT_A, live=1)
+    await gateway.list_model(ModelName("Counts"), STREAMING, live=1)
+    found = await document(gateway)
+    used = references(found)
+    components = {f"#/components/{kind}/{name}" for kind, each in found["components"].items() for name in each}
+    assert components - used == set()
+
+
 @pytest.mark.parametrize(
     ("schema", "body"),
     [
@@ -113,6 +130,7 @@ async def test_every_reference_leads_somewhere(gateway: LocalGateway) -> None:
         ("Progress", ProgressBody),
         ("Failure", FailureBody),
         ("ServedModel", ServedModelBody),
+        ("ModelContract", ModelContractBody),
         ("TaskSummary", TaskSummaryBody),
         ("TaskList", TaskListBody),
     ],

@@ -36,6 +36,7 @@ from hub.cli.config import (
 )
 from hub.cli.dead.app import dead
 from hub.cli.doctor.app import doctor
+from hub.cli.generate.app import client
 from hub.cli.load import load_model
 from hub.cli.parameters import Json
 from hub.cli.proto.app import proto
@@ -78,6 +79,7 @@ config = App(name="config", help="Show the settings.")
 app.command(config)
 for command in COMMANDS:
     app.command(command)
+app.command(client)
 app.command(dead)
 app.command(doctor)
 app.command(instances)

@@ -23,7 +23,9 @@ from hub.client.errors import (
     Unavailable as Unavailable,
     UnexpectedReply as UnexpectedReply,
 )
+from hub.client.messages import JsonRequest as JsonRequest
 from hub.client.snapshot import (
+    ModelContract as ModelContract,
     ModelEntry as ModelEntry,
     TaskProgress as TaskProgress,
     TaskSnapshot as TaskSnapshot,

@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from typing import Any, Final, Self, TypeVar, final, overload
+from urllib.parse import quote
 
 import msgspec
 from anyio import AsyncContextManagerMixin
@@ -16,14 +17,14 @@ from typing_extensions import override
 from hub.client.batch import BatchSubmission
 from hub.client.errors import UnexpectedReply
 from hub.client.messages import AnyRequest, Json, JsonRequest, ModelOrName, Target
-from hub.client.snapshot import ModelEntry, ModelList
+from hub.client.snapshot import ModelContract, ModelEntry, ModelList
 from hub.client.streams import MessageStream
 from hub.client.submission import Submission, positive
 from hub.client.task import TaskHandle
 from hub.client.transport import Transport
 from hub.http.client import open_client
 from hub.model.model import Model
-from hub.types import ModelName
+from hub.types import ModelName, model_name
 from hub.urls import split_url
 
 Req = TypeVar("Req", bound=Message)
@@ -389,6 +390,23 @@ class Client(AsyncContextManagerMixin):
             return msgspec.json.decode(response.content, type=ModelList).models
         except msgspec.DecodeError as error:
             raise UnexpectedReply("list of models", f"it cannot be read: {error}") from error
+
+    async def contract(self, model: str) -> ModelContract:
+        """The messages of a model as descriptors, with comments and limits; see `hub client generate`.
+
+        Args:
+            model: The name of a model that is alive.
+
+        Raises:
+            NotFound: The registry has never had it.
+            Unavailable: It is not alive.
+        """
+        name = model_name(model)
+        response = await self._open.send("GET", f"/v1/models/{quote(name, safe='')}/contract")
+        try:
+            return msgspec.json.decode(response.content, type=ModelContract)
+        except msgspec.DecodeError as error:
+            raise UnexpectedReply(f"contract of {name}", f"it cannot be read: {error}") from error
 
     @overload
     def task(self, task: str, response: type[Resp]) -> TaskHandle[Resp]: ...

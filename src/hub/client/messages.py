@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias, final
+from typing import Any, Final, TypeAlias, cast, final
 
 import msgspec
 from google.protobuf import json_format
+from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError, Message
 
 from hub.client.errors import UnexpectedReply
@@ -106,7 +107,9 @@ class Target:
         if self.response is None:
             return _json(content)
         try:
-            return json_format.Parse(content, self.response(), ignore_unknown_fields=True)
+            return json_format.Parse(
+                content, self.response(), ignore_unknown_fields=True, descriptor_pool=_pool(self.response)
+            )
         except json_format.ParseError as error:
             raise UnexpectedReply(
                 f"stream of {self.name}", f"a chunk is no {self.response.__qualname__}: {error}"
@@ -118,8 +121,13 @@ def json_line(request: AnyRequest) -> bytes:
     if isinstance(request, bytes):
         return request
     if isinstance(request, Message):
-        return json_format.MessageToJson(request, indent=None).encode()
+        return json_format.MessageToJson(request, indent=None, descriptor_pool=_pool(request)).encode()
     return msgspec.json.encode(request)
+
+
+def _pool(message: Message | type[Message]) -> DescriptorPool:
+    """Where the types of an `Any` are found: beside the message, as a generated package has a pool of its own."""
+    return cast("DescriptorPool", message.DESCRIPTOR.file.pool)  # upb's own class has the same methods
 
 
 def _json(content: bytes) -> Json:

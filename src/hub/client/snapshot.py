@@ -8,6 +8,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from hub.ports.directory import ModelLimits
 from hub.types import TaskState
 
 
@@ -61,6 +62,32 @@ class ModelEntry(Struct, frozen=True, kw_only=True):
     request: str
     response: str
     streaming: bool
+
+
+class ModelContract(Struct, frozen=True, kw_only=True):
+    """The messages of a model that is alive, for tools that generate code.
+
+    Attributes:
+        model: Its name.
+        fingerprint: SHA-256 of the contract: equal ones mean the same wire and JSON form.
+        request: Full name of the request message.
+        response: Full name of the response message, or of one chunk.
+        streaming: Whether it answers with a stream of response messages.
+        limits: Limits of its tasks.
+        comments: Comments of the `.proto` files, by the full name of a message, a field, an enum or a value
+            (`<enum>.<value>`), or by the name of a file.
+        descriptors: A serialized `google.protobuf.FileDescriptorSet` with both messages and all that they refer to,
+            dependencies first, without comments.
+    """
+
+    model: str
+    fingerprint: str
+    request: str
+    response: str
+    streaming: bool
+    limits: ModelLimits
+    comments: dict[str, str]
+    descriptors: bytes
 
 
 class ModelList(Struct, frozen=True, kw_only=True):

@@ -15,7 +15,7 @@ from hub.client.client import RETRY_FOR, Client
 from hub.client.errors import GatewayError
 from hub.client.messages import AnyRequest, Json, JsonRequest, ModelOrName
 from hub.client.portal import LoopThread
-from hub.client.snapshot import ModelEntry, TaskSnapshot
+from hub.client.snapshot import ModelContract, ModelEntry, TaskSnapshot
 from hub.client.streams import MessageStream, TaskChanges
 from hub.client.task import TaskHandle
 from hub.model.model import Model
@@ -389,6 +389,14 @@ class SyncClient:
     def models(self) -> Sequence[ModelEntry]:
         """The models that are alive, by name."""
         return self._loop.run(self._client.models)
+
+    def contract(self, model: str) -> ModelContract:
+        """The messages of a model as descriptors; see `Client.contract`."""
+
+        async def asked() -> ModelContract:
+            return await self._client.contract(model)
+
+        return self._loop.run(asked)
 
     @overload
     def task(self, task: str, response: type[Resp]) -> SyncTaskHandle[Resp]: ...

@@ -86,6 +86,7 @@ def gateway_app(parts: GatewayParts) -> Litestar:
         route_handlers=[
             models.list_models,
             models.show_model,
+            models.show_model_contract,
             models.show_overview,
             models.watch_overview,
             models.list_instances,

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from hub.http.middleware.root_path import rooted
+from hub.ports.directory import ModelLimits
 from hub.submission.outcomes import SubmitResult
 from hub.task import MAX_TIME, MIN_TIME, Failure, Progress, TaskRecord
 from hub.types import InstanceState, TaskId, TaskState
@@ -163,6 +164,26 @@ class ServedModelsBody(Struct, frozen=True, kw_only=True):
     """The models that are alive, by name."""
 
     models: tuple[ServedModelBody, ...]
+
+
+class ModelContractBody(Struct, frozen=True, kw_only=True):
+    """The messages of a model that is alive, for tools that generate code.
+
+    Attributes:
+        descriptors: A serialized `google.protobuf.FileDescriptorSet` with both messages and all that they refer to, dependencies
+            first and without comments; base64 in JSON.
+        comments: Comments of the `.proto` files; see `hub.registry.client.schemas.LoginBody`.
+        limits: Limits of its tasks.
+    """
+
+    model: str
+    fingerprint: str
+    request: str
+    response: str
+    streaming: bool
+    limits: ModelLimits
+    comments: dict[str, str]
+    descriptors: bytes
 
 
 class QueueOverviewBody(Struct, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""Calls the five models through the client that openapi-python-client has written, with its types checked by mypy."""
+"""Calls the six models through the client that openapi-python-client has written, with its types checked by mypy."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from io import BytesIO
 from uuid import UUID
 
 from hub_client import Client
+from hub_client.api.count import call_count
 from hub_client.api.echo import batch_echo, call_echo, call_echo_092c79, submit_echo
 from hub_client.api.for_ import call_for
 from hub_client.api.models import show_model
@@ -81,6 +82,10 @@ with Client(base_url=os.environ["HUB"]) as client:
     assert isinstance(answers, File), answers
     lines = len(answers.payload.read().splitlines())
 
+    counted = call_count.sync(client=client, body=SharedV1EverythingInput(small=2, text="a"))
+    assert isinstance(counted, list), counted
+    chunks = [f"{chunk.small}{chunk.text}" for chunk in counted]
+
     refused = call_echo.sync(client=client, body=SharedV1EverythingInput(raw="no base64"))
     assert isinstance(refused, Problem), refused
 
@@ -95,6 +100,7 @@ print(
             ended.state,
             lines,
             refused.code,
+            chunks,
             lower.id,
         ]
     )

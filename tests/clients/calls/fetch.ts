@@ -27,9 +27,21 @@ const batch = await client.POST("/v1/models/Echo/batches", {
 });
 const lines = batch.data?.trim().split("\n").length;
 
+const counted = await client.POST("/v1/models/Count", { body: { small: 2, text: "a" } });
+const chunks = counted.data?.map((chunk) => chunk.small + chunk.text);
+
 // @ts-expect-error: text is no number
 const refused = await client.POST("/v1/models/Echo", { body: { text: 1 } });
 const code: string | undefined = refused.error?.code;
 console.log(
-  JSON.stringify([note, grown.data?.left?.label, task.data?.id, model.data?.instances, ended.data?.state, lines, code]),
+  JSON.stringify([
+    note,
+    grown.data?.left?.label,
+    task.data?.id,
+    model.data?.instances,
+    ended.data?.state,
+    lines,
+    code,
+    chunks,
+  ]),
 );

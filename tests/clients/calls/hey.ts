@@ -1,4 +1,4 @@
-import { batchEcho, callEcho, callFor, callMyModelV2, callWrap, showModel, showTask, submitEcho } from "./hub";
+import { batchEcho, callCount, callEcho, callFor, callMyModelV2, callWrap, showModel, showTask, submitEcho } from "./hub";
 import { client } from "./hub/client.gen";
 import { hub, report, request } from "./request";
 
@@ -19,9 +19,21 @@ const ended = await showTask({ path: { task_id: accepted.data.id }, query: { wai
 const batch = await batchEcho({ body: new Blob(['{"text":"1"}\n{"text":"2"}\n']), throwOnError: true });
 const lines = (await batch.data.text()).trim().split("\n").length;
 
+const counted = await callCount({ body: { small: 2, text: "a" }, throwOnError: true });
+const chunks = counted.data.map((chunk) => chunk.small + chunk.text);
+
 // @ts-expect-error: text is no number
 const refused = await callEcho({ body: { text: 1 } });
 const code: string | undefined = refused.error?.code;
 console.log(
-  JSON.stringify([note, grown.data.left?.label, task.data.id, model.data.instances, ended.data.state, lines, code]),
+  JSON.stringify([
+    note,
+    grown.data.left?.label,
+    task.data.id,
+    model.data.instances,
+    ended.data.state,
+    lines,
+    code,
+    chunks,
+  ]),
 );

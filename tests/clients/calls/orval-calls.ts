@@ -1,4 +1,4 @@
-import { batchEcho, callEcho, callFor, callMyModelV2, callWrap, showModel, showTask, submitEcho } from "./orval";
+import { batchEcho, callCount, callEcho, callFor, callMyModelV2, callWrap, showModel, showTask, submitEcho } from "./orval";
 import { report, request } from "./request";
 
 const echo = await callEcho(request);
@@ -22,7 +22,10 @@ const state = ended.status === 200 ? ended.data.state : ended.status;
 const batch = await batchEcho(new Blob(['{"text":"1"}\n{"text":"2"}\n']));
 const lines = batch.status === 200 ? (await new Response(batch.stream.body).text()).trim().split("\n").length : 0;
 
+const counted = await callCount({ small: 2, text: "a" });
+const chunks = counted.status === 200 ? counted.data.map((chunk) => chunk.small + chunk.text) : [];
+
 // @ts-expect-error: text is no number
 const refused = await callEcho({ text: 1 });
 const code: string = refused.status === 200 ? "" : refused.data.code;
-console.log(JSON.stringify([note, left, id, instances, state, lines, code]));
+console.log(JSON.stringify([note, left, id, instances, state, lines, code, chunks]));

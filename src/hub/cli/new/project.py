@@ -51,7 +51,7 @@ _SUFFIX: Final = ".tmpl"
 
 
 @final
-class _FileTemplate(Template):
+class FileTemplate(Template):
     """`%%{name}` is replaced: dollar signs and braces belong to workflows, Dockerfiles and Python."""
 
     delimiter = "%%"
@@ -155,7 +155,7 @@ def _rendered(variant: Variant, values: dict[str, str]) -> list[tuple[str, str]]
     return [
         (
             _PLACES.get(name := each.name.removesuffix(_SUFFIX), name).format(**values),
-            _FileTemplate(each.read_text(encoding="utf-8")).substitute(values),
+            FileTemplate(each.read_text(encoding="utf-8")).substitute(values),
         )
         for each in found
     ]

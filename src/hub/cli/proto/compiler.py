@@ -64,6 +64,26 @@ def compile_files(root: Path, names: Sequence[str]) -> FileDescriptorSet:
         return FileDescriptorSet.FromString(target.read_bytes())
 
 
+def generate_modules(files: FileDescriptorSet, out: Path) -> None:
+    """Writes a module and a typed stub of each file below `out`, where the name of the file says.
+
+    Args:
+        files: With all imports; comments in their source info are in the stubs.
+        out: An existing folder.
+
+    Raises:
+        ProtoErrors: protoc refuses a file.
+        ConfigurationError: grpcio-tools or mypy-protobuf is not installed, or protoc did not end in time.
+    """
+    if program("protoc-gen-mypy") is None:
+        raise ConfigurationError("mypy-protobuf is not installed: install hub with its extra, hub-serving[proto]")
+    with TemporaryDirectory(prefix="hub-proto-") as folder:
+        source = Path(folder) / "files.binpb"
+        source.write_bytes(files.SerializeToString(deterministic=True))
+        outputs = [f"--descriptor_set_in={source}", f"--python_out={out}", f"--mypy_out={out}"]
+        run_protoc(Path(folder), [*outputs, *(file.name for file in files.file)])
+
+
 def run_protoc(root: Path, arguments: Sequence[str]) -> None:
     """Runs protoc; raises as `compile_files` does."""
     spec = find_spec("grpc_tools")

@@ -15,6 +15,9 @@ from hub.http.media_types import EVENT_STREAM, JSON, NDJSON, PROTOBUF
 AS_PROTOBUF: Final = "x-hub-protobuf"
 """A member beside the media types of a body: the serialized message. Code generators handle two media types badly."""
 
+AS_STREAM: Final = "x-hub-streams"
+"""A member beside `content` with the forms of a reply that is a stream. The page of the API shows them with the others."""
+
 _PROBLEMS: Final = {
     "404": "Problem",
     "422": "Invalid",
@@ -202,11 +205,8 @@ def _stream(message: str, schema: object) -> dict[str, object]:
         "description": f"The response messages, each a `{message}`: as events or lines, as one JSON array, or serialized with "
         f"their lengths in front, with `Accept: {PROTOBUF}`.",
         "headers": _headers(_REPLY_HEADERS),
-        "content": {
-            JSON: {"schema": {"type": "array", "items": schema}},
-            EVENT_STREAM: {"schema": events},
-            NDJSON: {"schema": lines},
-        },
+        "content": {JSON: {"schema": {"type": "array", "items": schema}}},
+        AS_STREAM: {EVENT_STREAM: {"schema": events}, NDJSON: {"schema": lines}},
         AS_PROTOBUF: {**_as_protobuf(message), "encoding": "delimited"},
     }
 

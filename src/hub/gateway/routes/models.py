@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import msgspec
@@ -9,6 +10,7 @@ from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 
+from hub.concurrency.offload import CONTRACT_WEIGHT, in_thread_if_large
 from hub.gateway.dashboard.sampler import OverviewSampler
 from hub.gateway.errors import BadParameter
 from hub.gateway.models.catalog import Catalog, ServedModel
@@ -19,11 +21,12 @@ from hub.gateway.schemas import (
     InstanceEventsBody,
     InstanceListBody,
     ListedInstanceBody,
+    ModelContractBody,
     ServedModelBody,
     ServedModelsBody,
     moment,
 )
-from hub.http.conditional import NO_STORE, etag_of, json_reply, long_poll_reply
+from hub.http.conditional import NO_STORE, conditional_reply, etag_of, json_reply, long_poll_reply
 from hub.http.dependencies import HttpRequest
 from hub.http.long_polling import LongPollRegistry
 from hub.http.media_types import EVENT_STREAM
@@ -31,6 +34,7 @@ from hub.http.middleware.root_path import rooted
 from hub.http.streaming import DuplexStreamingResponse
 from hub.ports.directory import HISTORY_LENGTH, HistoryEvent
 from hub.registry.client.schemas import InstanceBody
+from hub.registry.client.snapshot import KnownModel
 from hub.types import model_name, wall_clock
 
 
@@ -57,6 +61,15 @@ async def show_model(
         return etag_of(content), content
 
     return await long_poll_reply(request, render, catalog.changed, polls.wait_scope)
+
+
+@get("/v1/models/{model:str}/contract")
+async def show_model_contract(
+    request: HttpRequest, model: FromPath[str], catalog: NamedDependency[Catalog]
+) -> Response[bytes]:
+    known = catalog.find(model).known
+    content = await in_thread_if_large(CONTRACT_WEIGHT * len(known.contract.files), partial(_contract, known))
+    return conditional_reply(request, content)
 
 
 @get("/v1/overview")
@@ -118,6 +131,21 @@ def _instance(instance: InstanceBody) -> ListedInstanceBody:
         in_flight=instance.in_flight,
         busy_seconds=instance.busy_seconds,
     )
+
+
+def _contract(model: KnownModel) -> bytes:
+    contract = model.contract
+    body = ModelContractBody(
+        model=model.name,
+        fingerprint=contract.fingerprint,
+        request=contract.request,
+        response=contract.response,
+        streaming=contract.streaming,
+        limits=model.limits,
+        comments=dict(model.comments),
+        descriptors=contract.descriptors.SerializeToString(deterministic=True),
+    )
+    return msgspec.json.encode(body)
 
 
 def _body(model: ServedModel) -> ServedModelBody:

@@ -20,6 +20,18 @@ function followColourScheme() {
   apply();
 }
 
+// Streams are beside the content of a reply, where code generators do not see them; this page offers them.
+function withStreams(description) {
+  for (const path of Object.values(description.paths)) {
+    for (const operation of Object.values(path)) {
+      for (const response of Object.values(operation.responses ?? {})) {
+        if (response["x-hub-streams"]) response.content = { ...response.content, ...response["x-hub-streams"] };
+      }
+    }
+  }
+  return description;
+}
+
 async function load(etag) {
   const headers = { Accept: "application/json" };
   if (etag) {
@@ -41,7 +53,7 @@ async function main() {
       const { etag: seen, text, held } = await load(etag);
       if (text !== null && ui === null) {
         ui = SwaggerUIBundle({
-          spec: JSON.parse(text),
+          spec: withStreams(JSON.parse(text)),
           dom_id: "#swagger-ui",
           deepLinking: true,
           validatorUrl: null,
@@ -51,7 +63,7 @@ async function main() {
           defaultModelsExpandDepth: 0,
         });
       } else if (text !== null) {
-        ui.specActions.updateSpec(text);
+        ui.specActions.updateSpec(JSON.stringify(withStreams(JSON.parse(text))));
       }
       etag = seen;
       say("");
