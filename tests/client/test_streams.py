@@ -46,7 +46,7 @@ async def test_a_lost_connection_is_resumed_after_the_last_chunk(unsteady: Clien
                 if len(found) in (10, 500, 1500):
                     proxy.cut()
     assert found == texts(1, 3000)
-    assert proxy.statistics().accepted >= 4
+    assert proxy.statistics().accepted >= 2  # a cut between two connections, while what was received is read, cuts none
     assert (stream.attempt, stream.number) == (1, 3000)
 
 
