@@ -30,7 +30,13 @@ _OTHER_VARIABLES: Final = re.compile(r"HUB_CONFIG|HUB_TEST_[A-Z_]+")
 
 
 def pages() -> list[Path]:
-    return [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+    examples = (ROOT / "examples").glob("*/README.md")
+    return [
+        *sorted(ROOT.glob("*.md")),
+        *sorted((ROOT / "docs").rglob("*.md")),
+        ROOT / "examples/README.md",
+        *sorted(examples),
+    ]
 
 
 def anchors(page: Path) -> set[str]:

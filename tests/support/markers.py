@@ -11,6 +11,8 @@ T = TypeVar("T")
 SLOW: Final = (
     "browser",
     "cli/test_doctor.py",
+    "cli/test_doctor_rabbitmq.py",
+    "cli/test_doctor_redis.py",
     "cli/test_schema.py",
     "cli/test_watch.py",
     "client/test_commands.py",
@@ -20,7 +22,7 @@ SLOW: Final = (
     "contract/test_rules_conformance.py",
     "deploy",
     "described",
-    "examples/test_examples.py",
+    "examples",
     "foreign",
     "gateway/test_batch_flow.py",
     "gateway/test_batches.py",
