@@ -147,6 +147,8 @@ def test_annotations_and_inherited_names_are_accepted() -> None:
         ("concurrency", "4", "its concurrency is '4'"),
         ("concurrency", 1.5, "its concurrency is 1.5"),
         ("concurrency", True, "its concurrency is True"),
+        ("concurrency", float("inf"), "its concurrency is inf"),
+        ("concurrency", float("nan"), "its concurrency is nan"),
         ("default_timeout", "3", "its default_timeout is '3'"),
         ("retry", 3, "its retry is 3"),
         ("kill_grace", None, "its kill_grace is None"),
