@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import traceback
+
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
@@ -161,6 +163,14 @@ async def test_a_model_that_cannot_begin_is_an_error_of_run() -> None:
     with pytest.raises(ModelNotStarted, match="no weights"):
         async with running(Broken):
             raise AssertionError("not reached")
+
+
+async def test_the_reason_why_a_model_cannot_begin_is_shown_from_its_own_code_on() -> None:
+    with pytest.raises(ModelNotStarted) as caught:
+        async with running(Broken):
+            raise AssertionError("not reached")
+    assert caught.value.__cause__ is not None
+    assert [frame.name for frame in traceback.extract_tb(caught.value.__cause__.__traceback__)] == ["setup"]
 
 
 async def test_classes_that_cannot_run_together_are_refused() -> None:

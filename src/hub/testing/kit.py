@@ -15,12 +15,14 @@ from hub.brokers.memory.broker import MemoryBroker
 from hub.concurrency.exceptions import iterate_exceptions
 from hub.contract import Contract
 from hub.errors import ConfigurationError, UnknownModel
+from hub.model.errors import ModelNotStarted
 from hub.model.execution.lifespan import create_model, lifespan
 from hub.model.execution.own_loop import OwnLoop
 from hub.model.model import AnyModel, require_process_request
 from hub.model.worker.calls.child_tasks import CalledModels
 from hub.model.worker.options import WorkerOptions
 from hub.model.worker.worker import Worker
+from hub.observability.code_origin import without_ours
 from hub.observability.log_lines import LineRenderer
 from hub.ports.directory import ModelLimits
 from hub.stores.memory.store import MemoryStore
@@ -60,6 +62,7 @@ async def run(*models: type[AnyModel], virtual_time: bool = False) -> AsyncGener
         ModelNotStarted: `__init__` or `setup` of a model raised.
         VirtualTimeUnavailable: See `virtual_time`.
     """
+    __tracebackhide__ = True  # pytest shows the frames of the test, and those of the model
     known = _by_name(models)
     if in_virtual_time() and not virtual_time:
         raise ConfigurationError(
@@ -148,20 +151,35 @@ def _by_name(models: tuple[type[AnyModel], ...]) -> Mapping[ModelName, type[AnyM
 
 @contextmanager
 def _outside_of_groups() -> Generator[None]:
-    """Raises the only error of a group by itself: a failed assertion, or `pytest.skip`, means that it is the test's."""
+    """Raises the only error of a group by itself: a failed assertion, or `pytest.skip`, means that it is the test's.
+
+    The reason why a model cannot start is shown from the author's first frame on.
+    """
+    __tracebackhide__ = True
     try:
         yield
+    except ModelNotStarted as error:
+        raise _shortened(error) from error.__cause__
     except BaseExceptionGroup as group:
         inner = list(iterate_exceptions(group))
         if len(inner) > 1 or isinstance(inner[0], get_cancelled_exc_class()):
             raise
         only = inner[0]
         context = only.__context__
+        if isinstance(only, ModelNotStarted):
+            only = _shortened(only)
         try:
             raise only
         finally:
             only.__context__ = context
             del only, inner
+
+
+def _shortened(error: ModelNotStarted) -> ModelNotStarted:
+    """The error without hub's frames, in its own traceback and in that of the author's error."""
+    if error.__cause__ is not None:
+        error.__cause__.__traceback__ = without_ours(error.__cause__.__traceback__)
+    return error.with_traceback(None)
 
 
 @contextmanager
