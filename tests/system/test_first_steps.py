@@ -186,7 +186,7 @@ def check(mistake: Mistake, ended: Ended) -> None:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the modules of a model author."""
     folder = tmp_path_factory.mktemp("author")
-    for name in ("src", "own"):
+    for name in ("src", "own", "shadow"):
         (folder / name).mkdir()
     for name, text in MODULES.items():
         (folder / name).write_text(text)

@@ -13,7 +13,7 @@ import hub.testing
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from hub.errors import ConfigurationError, UnknownModel
 from hub.model.errors import ModelNotStarted
-from tests.testing.models import Batched, Broken, Caller, Echo, Plain, PlainWords, Words, running
+from tests.testing.models import Batched, Broken, BrokenApart, Caller, Echo, Plain, PlainWords, Words, running
 
 
 def text(messages: str) -> ModelARequest:
@@ -171,6 +171,12 @@ async def test_the_reason_why_a_model_cannot_begin_is_shown_from_its_own_code_on
             raise AssertionError("not reached")
     assert caught.value.__cause__ is not None
     assert [frame.name for frame in traceback.extract_tb(caught.value.__cause__.__traceback__)] == ["setup"]
+
+
+async def test_a_process_of_a_model_that_cannot_begin_is_an_error_of_run() -> None:
+    with pytest.raises(ModelNotStarted, match="a process of model BrokenApart raised FileNotFoundError: no weights"):
+        async with running(BrokenApart):
+            raise AssertionError("not reached")
 
 
 async def test_classes_that_cannot_run_together_are_refused() -> None:

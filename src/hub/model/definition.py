@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction, unwrap
+from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction, signature, unwrap
 from math import isfinite
-from typing import Any, Final, TypeVar, final, get_args, get_origin
+from typing import Any, Final, TypeVar, cast, final, get_args, get_origin
 
 from google.protobuf.message import Message
 
@@ -18,6 +18,23 @@ from hub.types import model_name
 
 MAX_TASKS: Final = 65_535
 """Tasks that one instance may hold at once: the largest prefetch count of AMQP 0-9-1 (`basic.qos`, a short)."""
+
+_ARGUMENTS: Final = {
+    "process_request": "request",
+    "process_batch": "requests",
+    "setup": "",
+    "teardown": "",
+    "health": "",
+    "get_request_format": "",
+    "get_response_format": "",
+}
+"""Methods that hub calls, each with the name of its argument."""
+
+_CHOICES: Final = ("run_in_process", "shares_loop", "streaming")
+"""Attributes that are True or False."""
+
+_DERIVED: Final = ("name", "streaming")
+"""Attributes that each class gets, whether its author sets them or not."""
 
 _BATCH_SETTINGS: Final = ("max_batch_size", "max_batch_wait")
 
@@ -98,7 +115,7 @@ class ModelDefinition:
         if not self.processes_batches:
             settings.difference_update(_BATCH_SETTINGS)  # so that names like batch_size are the author's
         below = [base for base in cls.__mro__ if base is not self.base and base not in self.base.__mro__]
-        overridden = {name for base in below for name in vars(base) if name != "name" or base is cls}
+        overridden = {name for base in below for name in vars(base) if name not in _DERIVED or base is cls}
         found = dict(
             misspellings(vars(cls), settings=settings, methods=methods, overridden=overridden & (settings | methods))
         )
@@ -121,6 +138,9 @@ class ModelDefinition:
             raise self._invalid(str(error), "Set `name` in the class") from error
         if not _is_whole(cls.concurrency):
             raise self._invalid(f"its concurrency is {cls.concurrency!r}", "Set `concurrency` to a whole number from 1")
+        for name in _CHOICES:
+            if not isinstance(getattr(cls, name), bool):
+                raise self._invalid(f"its {name} is {getattr(cls, name)!r}", "Set it to True or False")
         self._check_batches()
         if not _is_retry(cls.retry):
             raise self._invalid(f"its retry is {cls.retry!r}", "Set it to a `hub.Retry(...)`, or to None")
@@ -136,6 +156,21 @@ class ModelDefinition:
             if not (free or is_generated(argument)):
                 shown = getattr(argument, "__qualname__", None) or str(argument)
                 raise self._invalid(f"its {what} is {shown}, which is not a generated message class", repair)
+
+    def check_signatures(self) -> None:
+        """Refuses methods of this class that cannot be called as hub calls them."""
+        for name, argument in _ARGUMENTS.items():
+            method = vars(self.cls).get(name)
+            reason = "" if method is None else _mismatch(method, 1 if argument else 0)
+            if reason:
+                arguments = f"self, {argument}" if argument else "self"
+                raise self._invalid(
+                    f"its {name} cannot be called with {'one argument' if argument else 'no argument'} ({reason})",
+                    f"Write `def {name}({arguments})`",
+                )
+        example = vars(self.cls).get("example")
+        if callable(example) and not isinstance(example, classmethod | staticmethod):
+            raise self._invalid("its example is no class method", "Write `@classmethod` above it")
 
     def _check_batches(self) -> None:
         cls = self.cls
@@ -190,6 +225,19 @@ class ModelDefinition:
 
     def _invalid(self, reason: str, repair: str) -> InvalidModel:
         return InvalidModel(self.cls.__qualname__, reason, repair)
+
+
+def _mismatch(method: object, arguments: int) -> str:
+    """Why an attribute of a class cannot be called with so many arguments on an object; empty if it can, as far as is known."""
+    function: object = getattr(method, "__func__", method)
+    given = [None] * (arguments if isinstance(method, staticmethod) else arguments + 1)
+    try:
+        signature(cast("Callable[..., object]", function)).bind(*given)
+    except TypeError as error:
+        return str(error)
+    except ValueError:
+        pass  # written in C, without a signature
+    return ""
 
 
 def yields(method: Callable[..., object]) -> bool:

@@ -168,6 +168,7 @@ class Model(Generic[Req, Resp]):
         super().__init_subclass__(**kwargs)
         definition = ModelDefinition(cls, Model)
         definition.check_spelling()
+        definition.check_signatures()
         if "name" not in cls.__dict__:
             cls.name = cls.__name__
         if "streaming" not in cls.__dict__ and "process_request" in cls.__dict__:
