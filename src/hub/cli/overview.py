@@ -31,6 +31,10 @@ WIDEST: Final = 120
 """Columns of the help at most: longer lines are hard to read."""
 
 _GAP: Final = "  "
+_LONGEST: Final = 12
+"""Characters of a name that is in one line with its text."""
+
+_OPTIONS: Final = "Options"
 _BOLD, _PLAIN = "\x1b[1m", "\x1b[0m"
 
 
@@ -120,7 +124,7 @@ GROUPS: Final[Mapping[str, Sequence[CommandEntry]]] = {
         ),
         CommandEntry("config", "hub.cli.show:config", "Show the settings."),
     ),
-    "Options": (
+    _OPTIONS: (
         CommandEntry(
             "--install-completion",
             "hub.cli.completion:install_completion",
@@ -150,23 +154,21 @@ def _lines(width: int, *, bold: bool) -> Iterator[str]:
     def heading(text: str) -> str:
         return f"{_BOLD}{text}{_PLAIN}" if bold else text
 
+    rows = {title: [(entry.name, entry.summary) for entry in entries] for title, entries in GROUPS.items()}
+    rows[_OPTIONS] += [("-h, --help", "Show this text."), ("--version", "Show the version.")]
+    names = [name for entries in rows.values() for name, _ in entries]
+    column = len(_GAP) * 2 + max(len(name) for name in names if len(name) <= _LONGEST)
     yield f"{heading('Usage:')} hub COMMAND"
     yield ""
     yield from wrap(SUMMARY, width)
-    longest = max(len(entry.name) for entry in COMMANDS if not entry.name.startswith("-"))
-    for title, entries in GROUPS.items():
+    for title, entries in rows.items():
         yield ""
         yield heading(title)
-        for entry in entries:
-            indent = _GAP + entry.name.ljust(longest) + _GAP
-            rest = " " * (longest + 2 * len(_GAP))
-            if len(indent) > len(rest):
-                yield indent.rstrip()
-                indent = rest
-            yield from wrap(entry.summary, width, initial_indent=indent, subsequent_indent=rest)
-        if title == "Options":
-            rest = " " * (longest + 2 * len(_GAP))
-            for name, text in (("-h, --help", "Show this text."), ("--version", "Show the version.")):
-                yield _GAP + name.ljust(longest) + _GAP + text
+        for name, summary in entries:
+            begin = f"{_GAP}{name}{_GAP}".ljust(column)
+            if len(begin) > column:
+                yield begin.rstrip()
+                begin = " " * column
+            yield from wrap(summary, width, initial_indent=begin, subsequent_indent=" " * column)
     yield ""
     yield from wrap("`hub COMMAND --help` shows the arguments and settings of a command. " + EPILOGUE, width)
