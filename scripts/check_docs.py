@@ -31,7 +31,13 @@ _OUTPUT: Final = re.compile(r"^```text\b.*?^```", re.MULTILINE | re.DOTALL)
 
 
 def pages() -> list[Path]:
-    return [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+    examples = (ROOT / "examples").glob("*/README.md")
+    return [
+        *sorted(ROOT.glob("*.md")),
+        *sorted((ROOT / "docs").rglob("*.md")),
+        ROOT / "examples/README.md",
+        *sorted(examples),
+    ]
 
 
 def anchors(page: Path) -> set[str]:

@@ -14,17 +14,8 @@ from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from hub.errors import Undecodable
-from hub.types import Fingerprint, InstanceId, ModelName, TaskId, TaskState, parse_task_id
+from hub.types import DEFAULT_RESULT_TTL, Fingerprint, InstanceId, ModelName, TaskId, TaskState, parse_task_id
 from hub.v1 import task_pb2
-
-DEFAULT_RESULT_TTL: Final = 24 * 3600.0
-"""Seconds that an outcome is stored, unless the submit has another value."""
-
-PENDING_TTL: Final = 30.0
-"""Seconds after which the record of a submit without a confirmation of the broker may be replaced.
-
-Longer than a submit may take (`publish_timeout`), so that a submit in progress is never overwritten.
-"""
 
 DEADLINE_EXCEEDED: Final = "deadline_exceeded"
 """Code of the failure of an expired task."""

@@ -41,6 +41,18 @@ wall_clock: WallClock = time.time
 MAX_NESTING: Final = 100
 """Nesting of protobuf messages, counted as on the wire, where the entry of a map is a message too: protobuf's own limit."""
 
+DEFAULT_RESULT_TTL: Final = 24 * 3600.0
+"""Seconds that an outcome is stored, unless the submit has another value."""
+
+PENDING_TTL: Final = 30.0
+"""Seconds after which the record of a submit without a confirmation of the broker may be replaced.
+
+Longer than a submit may take (`publish_timeout`), so that a submit in progress is never overwritten.
+"""
+
+LONGEST_CHANGES: Final = 40_000
+"""Changes of instances that a directory keeps for followers: more than there are instances, so that removals stay for long."""
+
 _MODEL_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 
 OWN_PREFIX: Final = "hub."

@@ -9,7 +9,7 @@ import pytest
 
 from hub.ports.broker import Broker
 from hub.types import ModelName
-from tests.brokers.helpers import Adapter, MemoryAdapter, RabbitMQAdapter, new_queue
+from tests.brokers.helpers import Adapter, MemoryAdapter, RabbitMQAdapter, RemoteAdapter, new_queue
 from tests.support.backends import ASYNCIO, TRIO
 
 RABBITMQ = (pytest.mark.rabbitmq,)
@@ -26,6 +26,10 @@ def memory(_: pytest.FixtureRequest) -> Adapter:
     return MemoryAdapter()
 
 
+def remote(_: pytest.FixtureRequest) -> Adapter:
+    return RemoteAdapter()
+
+
 def amqp(request: pytest.FixtureRequest) -> Adapter:
     return RabbitMQAdapter(request.getfixturevalue("amqp_url"))
 
@@ -40,6 +44,8 @@ CASES = {
     "amqp-asyncio": Case(ASYNCIO, amqp, RABBITMQ),
     "amqp-trio": Case(TRIO, amqp, RABBITMQ),
     "aiormq-asyncio": Case(ASYNCIO, aiormq, RABBITMQ),
+    "reload-asyncio": Case(ASYNCIO, remote),
+    "reload-trio": Case(TRIO, remote),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from typing import Protocol
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -16,9 +17,11 @@ from typing_extensions import override
 from hub.amqp import AmqpAddress, AmqpOptions, Message, Route, connect
 from hub.brokers import BrokerOptions, open_broker
 from hub.brokers.memory.broker import MemoryBroker
-from hub.ports.broker import Broker, Consumer, Delivery, Publication
+from hub.cli.reload.remote import BROKER, remote_broker
+from hub.ports.broker import Broker, BrokerStatistics, Consumer, Delivery, Publication
 from hub.testing.proxy import FaultProxy
 from hub.types import ModelName
+from tests.cli.remote import calls_to
 
 TIMEOUT = 30.0
 """Seconds that any one wait of the suite may take; a real broker on a busy machine is slow at times."""
@@ -66,6 +69,38 @@ class MemoryAdapter(Adapter):
     @override
     def clear(self) -> None:
         _made.clear()
+
+
+class RemoteAdapter(MemoryAdapter):
+    """A broker in memory, called over a socket as by the models of `hub up --reload`."""
+
+    def __init__(self) -> None:
+        self._opened: dict[int, MemoryBroker] = {}
+
+    @override
+    @asynccontextmanager
+    async def open(self, options: BrokerOptions | None = None) -> AsyncGenerator[Broker]:
+        async with MemoryBroker(options) as opened, calls_to(**{BROKER: opened}) as calls:
+            broker = remote_broker(calls)
+            self._opened[id(broker)] = opened
+            own = broker.statistics
+
+            def statistics() -> BrokerStatistics:
+                """Its own consumers; the rest is known in the process that has the broker."""
+                return replace(opened.statistics(), consumers=own().consumers, unacked=own().unacked)
+
+            vars(broker).update(statistics=statistics, dead_letters=opened.dead_letters)  # models read no dead letters
+            yield broker
+
+    @override
+    @asynccontextmanager
+    async def outage(self, broker: Broker) -> AsyncGenerator[None]:
+        async with super().outage(self._opened[id(broker)]):
+            yield
+
+    @override
+    async def delete(self, broker: Broker, queue: str) -> None:
+        await super().delete(self._opened[id(broker)], queue)
 
 
 class RabbitMQAdapter(Adapter):

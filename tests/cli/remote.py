@@ -6,7 +6,8 @@ import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from hub.cli.reload.calls import CallClient, CallServer, open_calls
+from hub.cli.reload.calls import CallClient, open_calls
+from hub.cli.reload.server import CallServer
 from hub.concurrency.services import background_service
 
 

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import inspect
 import pickle
-from socket import SHUT_RDWR
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, closing
+from socket import SHUT_RDWR, socketpair
 
 import pytest
-from anyio import Event, create_task_group, fail_after, sleep_forever
+from anyio import Event, create_task_group, fail_after, sleep_forever, wait_all_tasks_blocked
 from anyio.lowlevel import checkpoint
 
 from hub.brokers import open_broker
+from hub.cli.reload.calls import CallClient
+from hub.cli.reload.frames import CancelCall, MethodCall, encode
 from hub.cli.reload.remote import remote_broker, remote_store
+from hub.cli.reload.server import CallServer
+from hub.concurrency.services import background_service
 from hub.errors import ConfigurationError, ConnectionLost
 from hub.ports.broker import Broker, Publication
 from hub.ports.result_store import Missing, ResultStore
@@ -32,6 +38,22 @@ class Target:
     def __init__(self) -> None:
         self.waiting = Event()
         self.cancelled = Event()
+        self.taken = 0
+
+    async def take(self) -> int:
+        await checkpoint()
+        self.taken += 1
+        return self.taken
+
+    @asynccontextmanager
+    async def ends_by_itself(self) -> AsyncGenerator[Target]:
+        async def end() -> None:
+            await self.waiting.wait()
+            raise ConnectionLost("target", "it has ended")
+
+        async with create_task_group() as tg:
+            tg.start_soon(end)
+            yield self
 
     async def wait(self) -> None:
         try:
@@ -71,6 +93,43 @@ async def test_a_cancelled_call_is_cancelled_at_the_other_end() -> None:
                 await target.waiting.wait()
                 tg.cancel_scope.cancel()
             await target.cancelled.wait()
+
+
+async def test_a_call_whose_cancellation_arrives_with_it_is_cancelled() -> None:
+    target = Target()
+    parent, child = socketpair()
+    with closing(child), fail_after(10):
+        child.sendall(encode(MethodCall(1, "target", "wait")) + encode(CancelCall(1)))
+        async with background_service(CallServer(parent, {"target": target}).serve, name="calls"):
+            await target.cancelled.wait()
+
+
+async def test_a_value_that_crosses_the_cancellation_of_its_call_is_not_lost() -> None:
+    for passes in range(12):
+        returned: list[int] = []
+        target = Target()
+
+        async def take(calls: CallClient, returned: list[int] = returned) -> None:
+            returned.append(await calls.call("target", "take"))
+
+        async with calls_to(target=target) as calls:
+            with fail_after(10):
+                async with create_task_group() as tg:
+                    tg.start_soon(take, calls)
+                    for _ in range(passes):
+                        await checkpoint()
+                    tg.cancel_scope.cancel()
+                assert len(returned) == target.taken
+
+
+async def test_an_error_that_ends_an_entered_block_by_itself_is_raised_when_it_is_left() -> None:
+    target = Target()
+    async with calls_to(target=target) as calls:
+        with fail_after(10), pytest.raises(ExceptionGroup) as caught:  # noqa: PT012 - it is raised at the end of the block
+            async with calls.enter("target", "ends_by_itself"):
+                target.waiting.set()
+                await wait_all_tasks_blocked()
+    assert caught.group_contains(ConnectionLost)
 
 
 async def test_errors_are_raised_at_the_caller_and_those_that_cannot_be_pickled_by_their_text() -> None:

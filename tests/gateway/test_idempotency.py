@@ -16,8 +16,8 @@ from hub.brokers import open_broker
 from hub.errors import QueueFull
 from hub.stores import open_store
 from hub.stores.options import StoreOptions
-from hub.task import PENDING_TTL, Task, TaskRecord
-from hub.types import TaskState, idempotent_task_id
+from hub.task import Task, TaskRecord
+from hub.types import PENDING_TTL, TaskState, idempotent_task_id
 from tests.gateway.clocks import Clock
 from tests.gateway.fakes import LOST, FaultyBroker, FaultyStore
 from tests.gateway.fixtures import (

@@ -11,8 +11,7 @@ from httpx2 import Response
 from examples.model_a.v1 import model_a_pb2
 from hub.brokers import open_broker
 from hub.brokers.options import BrokerOptions
-from hub.task import DEFAULT_RESULT_TTL
-from hub.types import ModelName, parse_task_id
+from hub.types import DEFAULT_RESULT_TTL, ModelName, parse_task_id
 from tests.gateway.fakes import LOST, FaultyBroker
 from tests.gateway.fixtures import CONTRACT_A, CONTRACT_DIGITS, DIGITS, MODEL_A, LocalGateway, echo_a, open_gateway
 

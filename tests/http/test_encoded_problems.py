@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from hub.contract import InvalidDocument, Problem
-from hub.http.problems import encoded_members, problem_dict, problem_response
+from hub.http.problem_document import encoded_members, problem_dict
+from hub.http.problems import problem_response
 
 TEXT = st.text(st.characters(exclude_categories=()))
 VALUES = st.recursive(

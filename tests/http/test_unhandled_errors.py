@@ -14,7 +14,8 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from hub.http.client import open_client
 from hub.http.middleware.problems import with_problems
-from hub.http.problems import EXCEPTION_HANDLERS, about
+from hub.http.problem_document import about
+from hub.http.problems import EXCEPTION_HANDLERS
 from hub.http.serve.listen import ListenAddress
 from hub.http.serve.server import serve
 

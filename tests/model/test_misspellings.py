@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import pytest
@@ -52,6 +52,11 @@ def model_with(**own: Any) -> type[hub.Model[Any, Any]]:
         ("health_check", method, "`health`"),
         ("exmaple", classmethod(method), "`example`"),
         ("get_request_fromat", method, "`get_request_format`"),
+        ("num_workers", 4, "`concurrency`"),
+        ("in_process", True, "`run_in_process`"),
+        ("stream", True, "`streaming`"),
+        ("on_startup", method, "`setup`"),
+        ("shutdown", method, "`teardown`"),
     ],
 )
 def test_a_misspelt_name_is_refused_with_the_name_that_was_meant(name: str, value: object, meant: str) -> None:
@@ -147,11 +152,16 @@ def test_annotations_and_inherited_names_are_accepted() -> None:
         ("concurrency", "4", "its concurrency is '4'"),
         ("concurrency", 1.5, "its concurrency is 1.5"),
         ("concurrency", True, "its concurrency is True"),
+        ("concurrency", float("inf"), "its concurrency is inf"),
+        ("concurrency", float("nan"), "its concurrency is nan"),
         ("default_timeout", "3", "its default_timeout is '3'"),
         ("retry", 3, "its retry is 3"),
         ("kill_grace", None, "its kill_grace is None"),
         ("setup", True, "its setup is True"),
         ("health", "fine", "its health is 'fine'"),
+        ("run_in_process", "no", "its run_in_process is 'no'. Set it to True or False"),
+        ("shares_loop", None, "its shares_loop is None"),
+        ("streaming", 1, "its streaming is 1"),
         ("name", 3, "Set `name` in the class"),
     ],
 )
@@ -160,6 +170,49 @@ def test_a_value_of_the_wrong_kind_is_refused_where_the_class_is_defined(
 ) -> None:
     with pytest.raises(InvalidModel, match=complaint):
         type("Wrong", (Plain,), {name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "complaint"),
+    [
+        (
+            "process_request",
+            lambda _: None,
+            r"with one argument \(too many.*Write `def process_request\(self, request\)`",
+        ),
+        ("process_request", lambda _, __, ___: None, "missing a required argument: '___'"),
+        ("process_request", staticmethod(lambda: None), "with one argument"),
+        (
+            "setup",
+            lambda _, path: path,
+            r"setup cannot be called with no argument.*'path'\). Write `def setup\(self\)`",
+        ),
+        ("setup", lambda: None, "setup cannot be called with no argument"),
+        ("health", lambda _, x: x, "health cannot be called"),
+        ("get_request_format", lambda _, x: x, "get_request_format cannot be called"),
+        ("example", lambda _: None, "example is no class method. Write `@classmethod`"),
+    ],
+)
+def test_a_method_that_hub_cannot_call_is_refused_where_the_class_is_defined(
+    name: str, value: object, complaint: str
+) -> None:
+    with pytest.raises(InvalidModel, match=complaint):
+        type("Wrong", (Plain,), {name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("process_request", staticmethod(lambda request: request)),
+        ("process_request", lambda _, request, retries=3: (request, retries)),
+        ("process_request", lambda *arguments, **options: (arguments, options)),
+        ("process_request", partial(print, end="")),
+        ("setup", classmethod(lambda cls: cls)),
+        ("example", staticmethod(lambda: None)),
+    ],
+)
+def test_methods_that_hub_can_call_are_accepted(name: str, value: object) -> None:
+    assert model_with(**{name: value}).name == "Own"
 
 
 @pytest.mark.parametrize("on", [ConnectionError, (), ("ConnectionError",), (KeyboardInterrupt,), [ValueError]])

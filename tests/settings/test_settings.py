@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from hub.settings.gateway import GatewaySettings
 from hub.settings.model import ModelSettings
 from hub.settings.process import ProcessSettings
 from hub.settings.registry import RegistrySettings
+from hub.settings.tools import DoctorSettings
 from hub.settings.up import UpSettings
 
 
@@ -39,7 +41,7 @@ def test_default_buckets_are_from_5_ms_to_10_minutes() -> None:
         (GatewaySettings, {"queue_limit": -1}, "0 for no limit"),
         (GatewaySettings, {"busy_after": -1.0}, "0 for no limit"),
         (GatewaySettings, {"busy_after": math.inf}, "0 for no limit"),
-        (GatewaySettings, {"busy_after": math.nan}, "0 for no limit"),
+        (GatewaySettings, {"busy_after": math.nan}, "write a number"),
         (GatewaySettings, {"compress_above": -1}, "0 for never"),
         (GatewaySettings, {"cors_origins": "https://a.example/page"}, "write https://a.example"),
         (GatewaySettings, {"cors_origins": "*, https://a.example"}, r"write \* alone"),
@@ -56,3 +58,28 @@ def test_invalid_settings_are_refused_alone_and_in_combination(
     for each in (kind, UpSettings):
         with pytest.raises(ConfigurationError, match=repair):
             each(**values)
+
+
+NUMBERS = {
+    each.name: each.default
+    for each in fields(DoctorSettings)
+    if isinstance(each.default, int | float) and not isinstance(each.default, bool)
+}
+"""The numbers among all settings, with their defaults."""
+
+
+def made(name: str, value: Any) -> DoctorSettings:
+    values: dict[str, Any] = {name: value}
+    return DoctorSettings(**values)
+
+
+@pytest.mark.parametrize("name", [*NUMBERS, "queue_max_length"])
+def test_every_number_has_a_lower_bound(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=name):
+        made(name, -1)
+
+
+@pytest.mark.parametrize("name", [name for name, default in NUMBERS.items() if isinstance(default, float)])
+def test_no_time_is_nan(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{name} is nan; write a number"):
+        made(name, math.nan)

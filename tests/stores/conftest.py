@@ -14,8 +14,11 @@ from tests.support.backends import ASYNCIO, TRIO
 
 @dataclass(frozen=True, slots=True)
 class Case:
+    """`remote`: the store is called over a socket, as by the models of `hub up --reload`."""
+
     scheme: str
     backend: tuple[str, dict[str, object]]
+    remote: bool = False
 
     @property
     def marks(self) -> tuple[pytest.MarkDecorator, ...]:
@@ -29,6 +32,8 @@ CASES = {
     "coredis-asyncio": Case("redis", ASYNCIO),
     "coredis-trio": Case("redis", TRIO),
     "redispy-asyncio": Case("redis+redispy", ASYNCIO),
+    "reload-asyncio": Case("memory", ASYNCIO, remote=True),
+    "reload-trio": Case("memory", TRIO, remote=True),
 }
 
 
@@ -52,7 +57,7 @@ def anyio_backend(case: Case) -> object:
 @pytest.fixture(scope="module")
 def adapter(case: Case, request: pytest.FixtureRequest) -> Adapter:
     if case.scheme == "memory":
-        return Adapter("memory://")
+        return Adapter("memory://", remote=case.remote)
     url = request.getfixturevalue("redis_url")
     assert isinstance(url, str)
     return Adapter(on_redis(url, case.scheme))

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Generator
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar, cast, final
 
 from anyio import CancelScope
 from anyio.lowlevel import checkpoint
 
+from hub.cli.reload.remote import STORE, remote_store
 from hub.ports.result_store import ProgressReport, ResultStore
 from hub.stores import StoreOptions, open_store
 from hub.task import Failure, Outcome, Progress, Task, TaskRecord
 from hub.types import Fingerprint, InstanceId, ModelName, TaskState, new_task_id
+from tests.cli.remote import calls_to
 
 TIMEOUT: Final = 30.0
 """Seconds that any one wait of the suite may take."""
@@ -29,6 +31,7 @@ class Adapter:
     """One adapter on one server. Each store that it opens stands for a process of its own, except in memory."""
 
     url: str
+    remote: bool = False
 
     @property
     def shared(self) -> bool:
@@ -36,7 +39,16 @@ class Adapter:
         return not self.url.startswith("memory:")
 
     def open(self, options: StoreOptions | None = None) -> AbstractAsyncContextManager[ResultStore]:
-        return open_store(self.url, options)
+        opened = open_store(self.url, options)
+        return _called(opened) if self.remote else opened
+
+
+@asynccontextmanager
+async def _called(opening: AbstractAsyncContextManager[ResultStore]) -> AsyncGenerator[ResultStore]:
+    async with opening as opened, calls_to(**{STORE: opened}) as calls:
+        store = remote_store(calls, opened.channel)
+        vars(store)["statistics"] = opened.statistics  # those of the process that has the store
+        yield store
 
 
 ONE: Final = InstanceId("instance-1")

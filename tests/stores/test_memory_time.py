@@ -13,8 +13,8 @@ from hub.ports.result_store import Missing, ReleasedTask, Start
 from hub.stores import StoreOptions
 from hub.stores.memory.store import MemoryStore
 from hub.stores.options import TOMBSTONE_TTL, UNFINISHED_TTL
-from hub.task import DEFAULT_RESULT_TTL, PENDING_TTL, TaskRecord
-from hub.types import TaskState
+from hub.task import TaskRecord
+from hub.types import DEFAULT_RESULT_TTL, PENDING_TTL, TaskState
 from tests.stores.helpers import MANY, ONE, cancelled, death, record_of, said, success, task
 
 

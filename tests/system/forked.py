@@ -28,6 +28,8 @@ POLL_INTERVAL: Final = 0.01
 
 IMPORTED: Final = (
     "hub.cli.app",
+    "hub.cli.components",
+    "hub.cli.show",
     "hub.cli.up",
     "hub.cli.dead.commands",
     "hub.cli.schema.commands",

@@ -84,7 +84,9 @@ class Texts(Model[str, str]):
 """,
     "relative.py": "from .models import Base\n",
     "my-model.py": "",
-    "own/hub.py": "",
+    "own/json.py": "",
+    "shadow/hub.py": "",
+    "shadow/model.py": "",
     "src/inner.py": "",
     "typo.toml": "gateway_prot = 8000\n",
     "table.toml": "[gateway]\nport = 8000\n",
@@ -184,7 +186,7 @@ def check(mistake: Mistake, ended: Ended) -> None:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the modules of a model author."""
     folder = tmp_path_factory.mktemp("author")
-    for name in ("src", "own"):
+    for name in ("src", "own", "shadow"):
         (folder / name).mkdir()
     for name, text in MODULES.items():
         (folder / name).write_text(text)
@@ -447,7 +449,8 @@ FIRST_DAY: Final = {
     "a class that is no model": Mistake("up models:Plain"),
     "commas between models": Mistake("up models:Base,other:Base"),
     "a hyphen in the name of the file": Mistake("up my_model:Model"),
-    "a file with the name of an installed package": Mistake("up hub:Model", folder="own"),
+    "a file with the name of an installed package": Mistake("up json:Model", folder="own"),
+    "a file called `hub.py`": Mistake("up model:Model", folder="shadow"),
     "an import with a dot outside of a package": Mistake("up relative:Base"),
     "a syntax error": Mistake("up broken:X"),
     "a package that is not installed": Mistake("up needing:X"),

@@ -102,6 +102,18 @@ class Retried(hub.Model[ModelARequest, ModelAResponse]):
         return ModelAResponse(reply=f"attempt {hub.current_task().attempt}")
 
 
+class BrokenApart(hub.Model[ModelARequest, ModelAResponse]):
+    run_in_process = True
+
+    @override
+    def setup(self) -> None:
+        raise FileNotFoundError("no weights")
+
+    @override
+    def process_request(self, request: ModelARequest) -> ModelAResponse:
+        return ModelAResponse(reply=request.messages)
+
+
 class Broken(hub.Model[ModelARequest, ModelAResponse]):
     @override
     async def setup(self) -> None:

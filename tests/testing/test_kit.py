@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import traceback
+
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
@@ -11,7 +13,7 @@ import hub.testing
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from hub.errors import ConfigurationError, UnknownModel
 from hub.model.errors import ModelNotStarted
-from tests.testing.models import Batched, Broken, Caller, Echo, Plain, PlainWords, Words, running
+from tests.testing.models import Batched, Broken, BrokenApart, Caller, Echo, Plain, PlainWords, Words, running
 
 
 def text(messages: str) -> ModelARequest:
@@ -160,6 +162,20 @@ async def test_what_still_runs_at_the_end_is_cancelled() -> None:
 async def test_a_model_that_cannot_begin_is_an_error_of_run() -> None:
     with pytest.raises(ModelNotStarted, match="no weights"):
         async with running(Broken):
+            raise AssertionError("not reached")
+
+
+async def test_the_reason_why_a_model_cannot_begin_is_shown_from_its_own_code_on() -> None:
+    with pytest.raises(ModelNotStarted) as caught:
+        async with running(Broken):
+            raise AssertionError("not reached")
+    assert caught.value.__cause__ is not None
+    assert [frame.name for frame in traceback.extract_tb(caught.value.__cause__.__traceback__)] == ["setup"]
+
+
+async def test_a_process_of_a_model_that_cannot_begin_is_an_error_of_run() -> None:
+    with pytest.raises(ModelNotStarted, match="a process of model BrokenApart raised FileNotFoundError: no weights"):
+        async with running(BrokenApart):
             raise AssertionError("not reached")
 
 

@@ -9,11 +9,11 @@ from dataclasses import fields
 from resource import RLIMIT_NOFILE, getrlimit, setrlimit
 from typing import Final
 
+from cyclopts import CycloptsError
+from cyclopts.exceptions import CoercionError, UnknownOptionError, UnusedCliTokensError
 from rich.console import Console
 
-from hub.cli.config import DEFAULT, sources_of_settings
-from hub.concurrency.exceptions import collapse_exception_group
-from hub.concurrency.process import run_process
+from hub.cli.config import COMPONENTS, DEFAULT, ENV_PREFIX, sources_of_settings
 from hub.errors import ConnectionLost, ConnectionRefused, HubError
 from hub.observability.logs import configure_logging
 from hub.observability.redaction import Redactor, redacted, redacted_url
@@ -25,14 +25,11 @@ EXIT_PARTIAL: Final = 1
 EXIT_INCOMPATIBLE: Final = 1
 EXIT_NOT_FOUND: Final = 2
 
-EXIT_CODES: Final = (
-    "0 success, also after a signal; "
-    "1 a crash, a task that failed (`hub call`, `hub task`, `hub stream`, `hub batch`), or a command that could not do "
-    "everything (`hub dead`, `hub schema`), found errors in files (`hub proto`), a problem (`hub doctor`) or a difference (`hub client`); "
-    "2 invalid arguments, settings or code of a model, or a server that refuses the connection: a retry fails in the same "
-    "way until something is changed; "
-    "3 a server could not be reached in time"
-)
+_NUMBERS: Final = {
+    float: "write a number, such as 2.5; times are in seconds",
+    int: "write a whole number",
+    bool: "write true or false",
+}
 
 _ROLES: Final = {
     "broker_url": ("amqp", "broker", "queue "),
@@ -56,6 +53,9 @@ def run_command(command: Callable[[], Awaitable[int]], settings: ProcessSettings
     Returns:
         The exit code: that of the command or of the `HubError`, or 1 after a crash, whose traceback is logged.
     """
+    from hub.concurrency.exceptions import collapse_exception_group  # noqa: PLC0415 - a help text needs no event loop
+    from hub.concurrency.process import run_process  # noqa: PLC0415
+
     configure_logging(settings.log_level, settings.log_format, redact=redactor(settings))
     code: int | None = None
 
@@ -111,3 +111,34 @@ def explain(error: HubError, settings: ProcessSettings, arguments: Sequence[str]
         url = getattr(settings, name, None)
         if url is not None and not url.startswith(MEMORY) and error.server.startswith(prefixes):
             error.add_note(f"HUB_{name.upper()}={redacted_url(url)} ({found.get(name, DEFAULT)}){repair}")
+
+
+def usage_error(error: CycloptsError) -> str:
+    """The text of an error, in one line."""
+    text = " ".join(str(error).split())
+    match error:
+        case UnknownOptionError():
+            return _unknown_option(text, (error.token.keyword or error.token.value).partition("=")[0], error)
+        case UnusedCliTokensError():
+            command = _command(error)
+            extra = " ".join(error.unused_tokens or ())
+            return f"`{command}` does not take {extra!r}; `{command} --help` shows its arguments"
+        case CoercionError() if error.target_type in _NUMBERS:
+            return f"{text.rstrip('.')}: {_NUMBERS[error.target_type]}"
+        case _:
+            return text
+
+
+def _command(error: CycloptsError) -> str:
+    return " ".join(("hub", *(each for each in error.command_chain or () if each != "hub")))
+
+
+def _unknown_option(text: str, option: str, error: CycloptsError) -> str:
+    """Names the commands that have an option which this one has not, instead of the most similar option."""
+    name = option.removeprefix("--").removeprefix("no-").replace("-", "_")
+    having = [command for command, kind in COMPONENTS.items() if name in {each.name for each in fields(kind)}]
+    having = [command for command in having if command != "doctor"] or having  # which has all of them
+    if having:
+        where = ", ".join(f"`hub {command}`" for command in having)
+        return f"`{_command(error)}` has no option {option}: it is one of {where} ({ENV_PREFIX}{name.upper()})"
+    return text if "Did you mean" in text else f"{text} `{_command(error)} --help` lists the options"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from hub.errors import ConfigurationError
 
@@ -24,24 +23,24 @@ Output: TypeAlias = Annotated[
 ]
 
 
-def completion_command(app: App) -> Callable[..., int]:
-    """The command that installs completion for `app`."""
+def install_completion(*, shell: OfShell = None, output: Output = None) -> int:
+    """Install completion of commands and options for your shell.
 
-    def install_completion(*, shell: OfShell = None, output: Output = None) -> int:
-        """Install completion of commands and options for your shell."""
-        from cyclopts.completion.detect import ShellDetectionError  # noqa: PLC0415 - seldom used
+    The script is complete in itself: the Tab key starts no process of hub.
+    """
+    from cyclopts.completion.detect import ShellDetectionError  # noqa: PLC0415 - each command loads only what it runs
 
-        try:
-            path = app.install_completion(shell=shell, output=output, add_to_startup=output is None)
-        except ShellDetectionError as error:
-            raise ConfigurationError(
-                "the shell is unknown: name it, hub --install-completion --shell bash (or zsh, fish, powershell)"
-            ) from error
-        except OSError as error:
-            raise ConfigurationError(
-                f"the script cannot be written: {error}; name another file, hub --install-completion --output FILE"
-            ) from error
-        print(f"completion is in {path}: open a new shell")  # noqa: T201
-        return 0
+    from hub.cli.app import app  # noqa: PLC0415 - which loads this module
 
-    return install_completion
+    try:
+        path = app.install_completion(shell=shell, output=output, add_to_startup=output is None)
+    except ShellDetectionError as error:
+        raise ConfigurationError(
+            "the shell is unknown: name it, hub --install-completion --shell bash (or zsh, fish, powershell)"
+        ) from error
+    except OSError as error:
+        raise ConfigurationError(
+            f"the script cannot be written: {error}; name another file, hub --install-completion --output FILE"
+        ) from error
+    print(f"completion is in {path}: open a new shell")  # noqa: T201
+    return 0

@@ -17,6 +17,7 @@ from cyclopts.config import Dict, Env
 
 from hub.errors import ConfigurationError
 from hub.observability.redaction import HIDDEN, redacted_url
+from hub.settings.client import ClientSettings
 from hub.settings.connections import DeadSettings, SchemaSettings
 from hub.settings.gateway import GatewaySettings
 from hub.settings.model import ModelSettings
@@ -32,15 +33,21 @@ COMPONENTS: Final[Mapping[str, type[ProcessSettings]]] = {
     "registry": RegistrySettings,
     "gateway": GatewaySettings,
     "model": ModelSettings,
+    "call": ClientSettings,
     "dead": DeadSettings,
     "schema": SchemaSettings,
     "top": TopSettings,
     "doctor": DoctorSettings,
 }
-"""The settings of each command."""
+"""The settings of each command. Those of `call` are also those of `submit`, `task`, `cancel`, `stream` and `batch`."""
 
 AllSettings = DoctorSettings
 """Has the settings of all commands."""
+
+EXPOSED: Final = (
+    "has secrets and is readable for every user of this machine: chmod o-r, or use separate files (HUB_..._FILE)"
+)
+"""What is printed and logged of a configuration file for which `exposed_secrets` finds some."""
 
 MODELS: Final = "models"
 """The models that `hub up` runs if its command line names none. An argument, so not a field of the settings."""

@@ -17,6 +17,7 @@ from hub.model import Model
 from hub.model.execution.error_text import error_summary, location_lines
 from hub.model.model import AnyModel, require_process_request
 
+_PACKAGE: Final = Path(__file__).parents[1] / "__init__.py"
 _SAME_FILE: Final = re.compile(r"duplicate (?:file name|symbol) '?([^'\s)]+)")
 
 
@@ -45,9 +46,10 @@ def load_model(target: str) -> type[AnyModel]:
     if "," in target:
         raise ConfigurationError(f"{target!r} are several models: separate them by blanks: {target.replace(',', ' ')}")
     _check_path(target, module_name, class_name)
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
+    here = Path.cwd()
+    _check_shadow(here)
+    if str(here) not in sys.path:
+        sys.path.insert(0, str(here))
     module = _import(module_name)
     found = getattr(module, class_name, None)
     if not isinstance(found, type) or not issubclass(found, Model) or found is Model:
@@ -71,6 +73,16 @@ def _check_path(target: str, module: str, name: str) -> None:
         f"{target!r} names a file, but hub expects a module: write {right or 'pkg.module'}:{name} (without .py, a dot for "
         f"each slash){folder}"
     )
+
+
+def _check_shadow(here: Path) -> None:
+    """Refuses a module of the author's that is called `hub`: what is started in its folder would import it as hub itself."""
+    for name in ("hub.py", "hub/__init__.py"):
+        if (here / name).is_file() and not (here / name).samefile(_PACKAGE):
+            raise ConfigurationError(
+                f"{name} in this folder has the name of the package hub, so that Python programs which start here, such as "
+                f"pytest, import it instead: rename {'it' if name == 'hub.py' else 'the folder'}"
+            )
 
 
 def _import(name: str) -> ModuleType:

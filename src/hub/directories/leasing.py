@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from math import ceil
-from typing import Final, final
+from typing import final
 
 from hub.ports.directory import LeaseSet
-from hub.types import InstanceId, RegistryId
-
-LONGEST_CHANGES: Final = 40_000
-"""Changes that are kept for followers: more than there are instances, so that removals stay among them for long."""
+from hub.types import LONGEST_CHANGES, InstanceId, RegistryId
 
 
 @final

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from hub.http.problems import PROBLEM_TYPE
+from hub.http.problem_document import PROBLEM_TYPE
 
 PROBLEM_SCHEMA: Final[Mapping[str, object]] = {
     "type": "object",

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TypeVar, final
+from typing import TYPE_CHECKING, TypeVar, final
 
 from anyio import CancelScope, create_task_group
-from litestar.types import Receive
 from typing_extensions import override
 
 from hub.concurrency.exceptions import collapse_exception_group
 from hub.errors import HubError
+
+if TYPE_CHECKING:
+    from litestar.types import Receive
 
 T = TypeVar("T")
 

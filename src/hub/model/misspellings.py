@@ -8,7 +8,20 @@ from typing import Final
 ALIASES: Final[Mapping[str, tuple[str, ...]]] = {
     "timeout": ("default_timeout", "max_timeout"),
     "maxconcurrency": ("concurrency",),
+    "maxconcurency": ("concurrency",),
+    "workers": ("concurrency",),
+    "numworkers": ("concurrency",),
+    "maxworkers": ("concurrency",),
+    "inprocess": ("run_in_process",),
+    "stream": ("streaming",),
+    "startup": ("setup",),
+    "onstartup": ("setup",),
+    "onstart": ("setup",),
+    "shutdown": ("teardown",),
+    "onshutdown": ("teardown",),
+    "onstop": ("teardown",),
     "retries": ("retry",),
+    "retrys": ("retry",),
     "maxretries": ("retry",),
     "retrypolicy": ("retry",),
     "healthcheck": ("health",),
@@ -23,11 +36,23 @@ ALIASES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Names in other systems, in lower case and without underscores, and the corresponding ones of hub."""
 
-PROCESSING: Final = ("process", "predict", "handle", "infer", "forward", "run", "call", "execute", "__call__")
+PROCESSING: Final = (
+    "process",
+    "process_requests",
+    "predict",
+    "handle",
+    "infer",
+    "forward",
+    "run",
+    "call",
+    "execute",
+    "__call__",
+)
 """Names of `process_request` in other systems."""
 
 BATCH_PROCESSING: Final = (
     "process_batches",
+    "batch_process",
     "batch",
     "predict_batch",
     "batch_predict",

@@ -6,7 +6,7 @@ import sysconfig
 from enum import Enum, auto
 from functools import lru_cache
 from pathlib import PurePath
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Final
 from weakref import WeakKeyDictionary
 
@@ -46,6 +46,14 @@ def add_author(module: str) -> None:
 def origin_of(frame: FrameType) -> Origin:
     """The origin of the frame's code. Takes less than a microsecond for a known file."""
     return _origin(module_of(frame), frame.f_code.co_filename)
+
+
+def without_ours(trace: TracebackType | None) -> TracebackType | None:
+    """A traceback from the first frame on that is not hub's; the whole one if there is none."""
+    rest = trace
+    while rest is not None and origin_of(rest.tb_frame) is Origin.OURS:
+        rest = rest.tb_next
+    return rest or trace
 
 
 def module_of(frame: FrameType) -> str:

@@ -237,7 +237,7 @@ class ResultStore(Protocol):
         """Writes a `queued` record for each task, never over an existing one.
 
         The record of a task with an idempotency key is `pending` until `confirm`. One that is still pending after
-        `hub.task.PENDING_TTL` seconds, untouched, was left behind by a submit that died: it is written over.
+        `hub.types.PENDING_TTL` seconds, untouched, was left behind by a submit that died: it is written over.
 
         Returns:
             For each task `None` when the record was written, or the record that was there already.

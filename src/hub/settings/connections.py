@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from hub.errors import ConfigurationError
 from hub.redis.address import redis_address
-from hub.settings.process import SECRET, ProcessSettings, check_url
+from hub.settings.process import ABOVE_0, FROM_0, FROM_1, SECRET, ProcessSettings, check_url
 from hub.types import LogLevel
 from hub.urls import BROKER_SCHEMES, REGISTRY_SCHEMES, STORE_SCHEMES, split_url
 
@@ -37,14 +37,16 @@ class BrokerSettings(ProcessSettings):
     queue_type: Annotated[QueueType, Parameter(help="Type of the queues that models declare.")] = "quorum"
     queue_delivery_limit: Annotated[
         int, Parameter(help="Requeues of one message after which the broker itself dead-letters it.")
-    ] = 100
+    ] = field(default=100, metadata=FROM_1)
     queue_max_length: Annotated[
         int | None, Parameter(help="Maximum number of messages in one queue; the broker refuses more.")
-    ] = None
-    heartbeat: Annotated[int, Parameter(help="Seconds between heartbeats on a connection to the broker.")] = 15
+    ] = field(default=None, metadata=FROM_1)
+    heartbeat: Annotated[int, Parameter(help="Seconds between heartbeats on a connection to the broker.")] = field(
+        default=15, metadata=FROM_0
+    )
     consumer_timeout: Annotated[
         float, Parameter(help="RabbitMQ's consumer_timeout in seconds; every run has to end before.")
-    ] = 1800.0
+    ] = field(default=1800.0, metadata=ABOVE_0)
 
     @override
     def __post_init__(self) -> None:
@@ -99,9 +101,9 @@ class SchemaSettings(RegistryConnectionSettings):
 
 
 def _check_broker(url: str) -> None:
-    from hub.brokers.opening import check_broker_url  # noqa: PLC0415 - `hub --help` does not need the driver
-
     if split_url(url, BROKER_SCHEMES).scheme != "memory":
+        from hub.brokers.opening import check_broker_url  # noqa: PLC0415 - loads a driver
+
         check_broker_url(url)
 
 

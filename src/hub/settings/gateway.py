@@ -13,8 +13,8 @@ from hub.http.middleware.cors import origins_of
 from hub.http.middleware.root_path import root_path_of
 from hub.http.serve.listen import ListenAddress
 from hub.settings.connections import BrokerSettings, RegistryConnectionSettings, StoreSettings
-from hub.settings.process import SECRET, MetricSettings, check_credentials
-from hub.task import DEFAULT_RESULT_TTL, PENDING_TTL
+from hub.settings.process import ABOVE_0, FROM_1, SECRET, MetricSettings, check_credentials
+from hub.types import DEFAULT_RESULT_TTL, PENDING_TTL
 
 
 @Parameter(name="*")
@@ -31,8 +31,10 @@ class GatewaySettings(StoreSettings, BrokerSettings, RegistryConnectionSettings,
     ] = field(default="", metadata=SECRET)
     body_limit: Annotated[
         int, Parameter(help="Bytes of a request body at most; other clients wait while a big one is read.")
-    ] = 4 * 1024 * 1024
-    call_wait: Annotated[float, Parameter(help="Seconds that a synchronous call waits for its outcome.")] = 60.0
+    ] = field(default=4 * 1024 * 1024, metadata=FROM_1)
+    call_wait: Annotated[float, Parameter(help="Seconds that a synchronous call waits for its outcome.")] = field(
+        default=60.0, metadata=ABOVE_0
+    )
     publish_timeout: Annotated[float, Parameter(help="Seconds that a submit waits for the broker.")] = 5.0
     result_ttl: Annotated[float, Parameter(help="Seconds that an outcome is stored if the client does not say.")] = (
         DEFAULT_RESULT_TTL

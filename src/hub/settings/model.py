@@ -1,6 +1,6 @@
 """Settings of a model instance."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -9,7 +9,7 @@ from typing_extensions import override
 from hub.errors import ConfigurationError
 from hub.http.serve.listen import ListenAddress
 from hub.settings.connections import BrokerSettings, RegistryConnectionSettings, StoreSettings
-from hub.settings.process import MetricSettings
+from hub.settings.process import ABOVE_0, FROM_0, MetricSettings
 
 
 @Parameter(name="*")
@@ -24,8 +24,10 @@ class ModelSettings(StoreSettings, BrokerSettings, RegistryConnectionSettings, M
     ] = ""
     ping_period: Annotated[
         float, Parameter(help="The registry's ping period; after three without a ping the instance logs in again.")
-    ] = 10.0
-    drain_grace: Annotated[float, Parameter(help="Seconds that running tasks have to finish at shutdown.")] = 30.0
+    ] = field(default=10.0, metadata=ABOVE_0)
+    drain_grace: Annotated[float, Parameter(help="Seconds that running tasks have to finish at shutdown.")] = field(
+        default=30.0, metadata=FROM_0
+    )
     attempt_limit: Annotated[
         int, Parameter(help="Runs of one task that may be interrupted by a dying instance; then the task is dead.")
     ] = 5

@@ -1,9 +1,10 @@
 """Settings of all processes, and of HTTP servers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from math import isnan
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 from typing_extensions import override
@@ -22,6 +23,11 @@ SMALLEST_HEAD_LIMIT = 4096
 """Bytes: the headers of a browser, with some cookies of other servers on the same host."""
 
 SECRET = {"secret": True}
+
+FROM_0 = {"least": 0}
+FROM_1 = {"least": 1}
+ABOVE_0 = {"above": 0}
+"""Metadata of fields: the lower bounds of numbers, which `ProcessSettings` checks."""
 
 
 @Parameter(name="*")
@@ -52,6 +58,7 @@ class ProcessSettings:
             ConfigurationError: Names the setting, its value and the repair.
         """
         for each in fields(self):
+            _check_number(each.name, getattr(self, each.name), each.metadata)
             if each.name.endswith("_port") and not 0 <= (port := getattr(self, each.name)) <= LARGEST_PORT:
                 zero = "for none" if each.name == "dashboard_port" else "for any that is free"
                 raise ConfigurationError(
@@ -173,6 +180,17 @@ class MetricSettings(HttpSettings):
             ConfigurationError: They are not times, or not increasing.
         """
         return parse_buckets(self.metric_buckets)
+
+
+def _check_number(name: str, value: object, bounds: Mapping[Any, Any]) -> None:
+    if not isinstance(value, int | float):
+        return
+    if isnan(value):
+        raise ConfigurationError(f"{name} is nan; write a number")
+    if "least" in bounds and value < bounds["least"]:
+        raise ConfigurationError(f"{name} is {value:g}; it must be at least {bounds['least']}")
+    if "above" in bounds and value <= bounds["above"]:
+        raise ConfigurationError(f"{name} is {value:g} s; it must be a time above {bounds['above']}")
 
 
 def check_credentials(name: str, values: Sequence[str]) -> None:

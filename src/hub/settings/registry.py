@@ -1,18 +1,20 @@
 """Settings of a registry."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from math import inf
-from typing import Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from cyclopts import Parameter
 from typing_extensions import override
 
 from hub.errors import ConfigurationError
 from hub.http.serve.listen import ListenAddress
-from hub.ports.directory import LoginLimits
 from hub.settings.connections import LOCAL_REDIS, BrokerSettings, check_redis
-from hub.settings.process import SECRET, HttpSettings, check_url
+from hub.settings.process import ABOVE_0, FROM_1, SECRET, HttpSettings, check_url
+
+if TYPE_CHECKING:
+    from hub.ports.directory import LoginLimits
 
 MAX_INSTANCES: Final = 10_000
 """Instances of a hub at most. One registry pings them all with 0.4 of a core: see `benchmarks.fleet`."""
@@ -33,7 +35,9 @@ class RegistrySettings(BrokerSettings, HttpSettings):
     ping_period: Annotated[float, Parameter(help="Seconds between two pings of one instance.")] = 10.0
     ping_timeout: Annotated[float, Parameter(help="Seconds that an instance has to answer a ping.")] = 3.0
     ping_misses: Annotated[int, Parameter(help="Unanswered pings after which an instance is removed.")] = 3
-    depth_period: Annotated[float, Parameter(help="Seconds between two polls of the depth of the queues.")] = 2.0
+    depth_period: Annotated[float, Parameter(help="Seconds between two polls of the depth of the queues.")] = field(
+        default=2.0, metadata=ABOVE_0
+    )
     contract_mode: Annotated[
         ContractMode,
         Parameter(
@@ -41,16 +45,24 @@ class RegistrySettings(BrokerSettings, HttpSettings):
             "The same for all registries."
         ),
     ] = "strict"
-    max_models: Annotated[int, Parameter(help="Maximum number of models with instances.")] = 1_000
-    max_instances: Annotated[int, Parameter(help="Maximum number of instances of all models.")] = 5_000
-    max_model_instances: Annotated[int, Parameter(help="Maximum number of instances of one model.")] = 1_000
+    max_models: Annotated[int, Parameter(help="Maximum number of models with instances.")] = field(
+        default=1_000, metadata=FROM_1
+    )
+    max_instances: Annotated[int, Parameter(help="Maximum number of instances of all models.")] = field(
+        default=5_000, metadata=FROM_1
+    )
+    max_model_instances: Annotated[int, Parameter(help="Maximum number of instances of one model.")] = field(
+        default=1_000, metadata=FROM_1
+    )
     max_contracts: Annotated[
         int,
         Parameter(
             help="Maximum number of contracts; those without an instance are removed first, the longest unused one first."
         ),
-    ] = 5_000
-    max_contract_bytes: Annotated[int, Parameter(help="Maximum number of bytes of all contracts.")] = 256 * 1024 * 1024
+    ] = field(default=5_000, metadata=FROM_1)
+    max_contract_bytes: Annotated[int, Parameter(help="Maximum number of bytes of all contracts.")] = field(
+        default=256 * 1024 * 1024, metadata=FROM_1
+    )
     contract_ttl: Annotated[
         float, Parameter(help="Seconds that the contract of a model is stored after its last instance.")
     ] = 30 * 86_400.0
@@ -67,9 +79,6 @@ class RegistrySettings(BrokerSettings, HttpSettings):
             )
         if self.ping_misses < 1:
             raise ConfigurationError("ping_misses must be at least 1")
-        for name, most in asdict(self.login_limits).items():
-            if most < 1:
-                raise ConfigurationError(f"{name} is {most}; it must be at least 1")
         if self.max_instances > MAX_INSTANCES:
             raise ConfigurationError(f"max_instances is {self.max_instances}; it must be at most {MAX_INSTANCES}")
         if not 0 < self.contract_ttl < inf:
@@ -78,7 +87,9 @@ class RegistrySettings(BrokerSettings, HttpSettings):
         check_url("directory_url", self.directory_url, check_redis)
 
     @property
-    def login_limits(self) -> LoginLimits:
+    def login_limits(self) -> "LoginLimits":
+        from hub.ports.directory import LoginLimits  # noqa: PLC0415 - the settings of a command line need no protobuf
+
         return LoginLimits(
             max_models=self.max_models,
             max_instances=self.max_instances,

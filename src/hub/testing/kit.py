@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from types import TracebackType
 from typing import Final, final
 
 import structlog
@@ -15,12 +16,15 @@ from hub.brokers.memory.broker import MemoryBroker
 from hub.concurrency.exceptions import iterate_exceptions
 from hub.contract import Contract
 from hub.errors import ConfigurationError, UnknownModel
+from hub.model.errors import ChildError, ModelNotStarted
+from hub.model.execution.error_text import error_summary
 from hub.model.execution.lifespan import create_model, lifespan
 from hub.model.execution.own_loop import OwnLoop
 from hub.model.model import AnyModel, require_process_request
 from hub.model.worker.calls.child_tasks import CalledModels
 from hub.model.worker.options import WorkerOptions
 from hub.model.worker.worker import Worker
+from hub.observability.code_origin import without_ours
 from hub.observability.log_lines import LineRenderer
 from hub.ports.directory import ModelLimits
 from hub.stores.memory.store import MemoryStore
@@ -60,13 +64,14 @@ async def run(*models: type[AnyModel], virtual_time: bool = False) -> AsyncGener
         ModelNotStarted: `__init__` or `setup` of a model raised.
         VirtualTimeUnavailable: See `virtual_time`.
     """
+    __tracebackhide__ = True  # pytest shows the frames of the test, and those of the model
     known = _by_name(models)
     if in_virtual_time() and not virtual_time:
         raise ConfigurationError(
             "the event loop is in virtual time, so the models have to be: run(..., virtual_time=True)"
         )
     clock = virtual_clock(models) if virtual_time else wall_clock
-    with _outside_of_groups(), _short_log():
+    with _OutsideOfGroups(models), _short_log():
         async with (
             MemoryBroker() as broker,
             MemoryStore(StoreOptions(clock=clock)) as store,
@@ -146,22 +151,54 @@ def _by_name(models: tuple[type[AnyModel], ...]) -> Mapping[ModelName, type[AnyM
     return found
 
 
-@contextmanager
-def _outside_of_groups() -> Generator[None]:
-    """Raises the only error of a group by itself: a failed assertion, or `pytest.skip`, means that it is the test's."""
-    try:
-        yield
-    except BaseExceptionGroup as group:
-        inner = list(iterate_exceptions(group))
-        if len(inner) > 1 or isinstance(inner[0], get_cancelled_exc_class()):
-            raise
-        only = inner[0]
+@final
+class _OutsideOfGroups:
+    """Raises the only error of a group by itself: a failed assertion, or `pytest.skip`, means that it is the test's.
+
+    The reason why a model cannot start is shown from the author's first frame on.
+
+    Args:
+        models: Those that run in the block.
+    """
+
+    def __init__(self, models: Sequence[type[AnyModel]]) -> None:
+        self._models = models
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        __tracebackhide__ = True
+        only = self._only(error)
+        if only is None or (only is error and not isinstance(only, ModelNotStarted)):
+            return
         context = only.__context__
         try:
             raise only
         finally:
             only.__context__ = context
-            del only, inner
+            del only, error
+
+    def _only(self, error: BaseException | None) -> BaseException | None:
+        """What is raised instead of an error."""
+        only = error
+        if isinstance(error, BaseExceptionGroup):
+            inner = list(iterate_exceptions(error))
+            if len(inner) > 1 or isinstance(inner[0], get_cancelled_exc_class()):
+                return error
+            only = inner[0]
+        if isinstance(only, ChildError):  # a process could not begin; what a task raises there becomes its outcome
+            names = ", ".join(model.name for model in self._models if model.run_in_process)
+            only = ModelNotStarted(names, "a process", error_summary(only))
+        return _shortened(only) if isinstance(only, ModelNotStarted) else only
+
+
+def _shortened(error: ModelNotStarted) -> ModelNotStarted:
+    """The error without hub's frames, in its own traceback and in that of the author's error."""
+    if error.__cause__ is not None:
+        error.__cause__.__traceback__ = without_ours(error.__cause__.__traceback__)
+    return error.with_traceback(None)
 
 
 @contextmanager

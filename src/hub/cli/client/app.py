@@ -172,9 +172,6 @@ def batch(
     return _run(partial(run_batch, model=name, file=file, out=out, waiting=not no_wait, options=options), settings)
 
 
-COMMANDS: Final = (call, submit, task, cancel, stream, batch)
-
-
 def _options(timeout: float | None, result_ttl: float | None, key: str) -> dict[str, Any]:
     from hub.client.submission import key_or_own, positive  # noqa: PLC0415
 

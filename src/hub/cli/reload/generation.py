@@ -12,7 +12,8 @@ from anyio import create_task_group, sleep_forever
 
 from hub.cli.command import redactor
 from hub.cli.load import load_model, summary_of
-from hub.cli.reload.calls import CallClient, open_calls, receive_first
+from hub.cli.reload.calls import CallClient, open_calls
+from hub.cli.reload.frames import receive_first
 from hub.cli.reload.remote import remote_broker, remote_store
 from hub.concurrency.exceptions import collapse_exception_group
 from hub.concurrency.process import STOP_LIMIT, leave, run_process

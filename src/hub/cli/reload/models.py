@@ -23,9 +23,10 @@ from structlog.typing import FilteringBoundLogger
 
 from hub.cli.children import GENERATION, MARGIN, exit_code, open_child
 from hub.cli.load import ModelSummary
-from hub.cli.reload.calls import CallServer, encode
+from hub.cli.reload.frames import encode
 from hub.cli.reload.generation import CONTROL, GenerationInit
 from hub.cli.reload.remote import BROKER, STORE
+from hub.cli.reload.server import CallServer
 from hub.cli.reload.sources import ChangedFiles, build_protos, watched_folders
 from hub.concurrency.notify import Notifier
 from hub.concurrency.process import STOP_LIMIT

@@ -10,6 +10,7 @@ from typing import Any, Final, cast, final
 from typing_extensions import override
 
 from hub.cli.reload.calls import CallClient
+from hub.errors import ConnectionLost
 from hub.ports.broker import Broker, BrokerStatistics, Consumer, Delivery
 from hub.ports.result_store import ResultStore, StoreStatistics
 from hub.types import ModelName
@@ -92,7 +93,11 @@ class RemoteConsumer(Consumer):
 
     @override
     async def receive(self) -> Sequence[Delivery]:
-        deliveries: Sequence[Delivery] = await self._calls.call(self._target, "receive")
+        try:
+            deliveries: Sequence[Delivery] = await self._calls.call(self._target, "receive")
+        except ConnectionLost:
+            self._unsettled.clear()  # they are back on the queue
+            raise
         self._unsettled.update(delivery.tag for delivery in deliveries)
         return deliveries
 

@@ -22,7 +22,7 @@ from hub.gateway.batch.ndjson import LineSplitter, LongLine
 from hub.gateway.batch.responses import OrderedResponses, OrderedResponsesStatistics
 from hub.gateway.schemas import moment
 from hub.http.long_polling import LongPollRegistry
-from hub.http.problems import encoded_members, problem_dict
+from hub.http.problem_document import encoded_members, problem_dict
 from hub.http.streaming import RequestBody, Write
 from hub.submission.outcomes import SubmitResult
 from hub.types import TaskState

@@ -14,7 +14,7 @@ from hub.gateway.models.codec import CodecResolver
 from hub.gateway.tasks.results import task_body
 from hub.gateway.tasks.service import TaskService
 from hub.http.long_polling import LongPollRegistry
-from hub.http.problems import encoded_members, problem_dict
+from hub.http.problem_document import encoded_members, problem_dict
 from hub.http.sse import comment, event, retry
 from hub.http.streaming import RequestBody, Write
 from hub.task import TaskRecord

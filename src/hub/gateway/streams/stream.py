@@ -15,7 +15,7 @@ from hub.gateway.streams.forms import StreamForm
 from hub.gateway.tasks.results import message_json, task_body
 from hub.gateway.tasks.service import TaskService
 from hub.http.long_polling import LongPollRegistry
-from hub.http.problems import encoded_members, problem_dict
+from hub.http.problem_document import encoded_members, problem_dict
 from hub.http.streaming import Write
 from hub.ports.result_store import ChunkPosition
 from hub.submission.outcomes import SubmitResult

@@ -13,7 +13,7 @@ from litestar.types import Message, Scope
 
 from hub.gateway.tasks.errors import UnknownTask
 from hub.http.dependencies import HttpRequest
-from hub.http.problems import about
+from hub.http.problem_document import about
 from hub.types import parse_task_id
 
 _MEMBER = "task"

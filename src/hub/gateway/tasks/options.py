@@ -11,7 +11,7 @@ from hub.http.auth import presented_credential
 from hub.http.headers import positive_seconds
 from hub.observability.tracing import NO_TRACE, TraceContext
 from hub.ports.directory import ModelLimits
-from hub.task import DEFAULT_RESULT_TTL
+from hub.types import DEFAULT_RESULT_TTL
 
 MAX_TRACE: Final = 512
 """Characters of `traceparent` and of `tracestate` that are passed on (W3C Trace Context section 3.3.1.5)."""

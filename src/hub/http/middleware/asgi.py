@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
-from typing import Final, TypeAlias, final
-
-from litestar.types import HTTPResponseStartEvent, HTTPScope, Receive, Send
+from typing import TYPE_CHECKING, Final, TypeAlias, final
 
 from hub.errors import HubError
-from hub.http.problems import PROBLEM_TYPE, encoded_members, problem_members, retry_seconds
+from hub.http.problem_document import PROBLEM_TYPE, encoded_members, problem_members, retry_seconds
 
-HttpApp: TypeAlias = Callable[[HTTPScope, Receive, Send], Awaitable[None]]
+if TYPE_CHECKING:
+    from litestar.types import HTTPResponseStartEvent, HTTPScope, Receive, Send
+
+HttpApp: TypeAlias = "Callable[[HTTPScope, Receive, Send], Awaitable[None]]"
 """An ASGI application that answers HTTP requests and nothing else."""
 
 _LISTS: Final = frozenset({b"accept", b"accept-encoding", b"content-encoding", b"if-none-match", b"prefer"})

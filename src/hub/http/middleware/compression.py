@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import gzip
 from functools import lru_cache, partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from anyio import CapacityLimiter, to_thread
-from litestar.types import HTTPResponseStartEvent, HTTPScope, Message, Receive, Send
 
 from hub.http.headers import etag_matches
 from hub.http.middleware.asgi import HttpApp, ReplyHeaders
+
+if TYPE_CHECKING:
+    from litestar.types import HTTPResponseStartEvent, HTTPScope, Message, Receive, Send
 
 COMPRESS_ABOVE: Final = 4096
 """Bytes of a reply above which it is compressed: less than that fits into a few packets anyway."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Final, final
-
-from litestar.types import HTTPResponseStartEvent, HTTPScope, Message, Receive, Send
+from typing import TYPE_CHECKING, Final, final
 
 from hub.errors import ConfigurationError
 from hub.http.middleware.asgi import HttpApp, ReplyHeaders
+
+if TYPE_CHECKING:
+    from litestar.types import HTTPResponseStartEvent, HTTPScope, Message, Receive, Send
 
 ANY: Final = "*"
 

@@ -17,7 +17,7 @@ from hub.http.middleware.hosts import Hosts, with_hosts
 from hub.http.middleware.methods import with_methods
 from hub.http.middleware.root_path import with_root_path
 from hub.http.middleware.sites import with_own_pages
-from hub.http.problems import about
+from hub.http.problem_document import about
 
 Completion = Callable[[Message, Scope], Awaitable[None]]
 """Changes a message of a reply in place."""

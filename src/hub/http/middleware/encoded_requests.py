@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final, final
+from typing import TYPE_CHECKING, Final, final
 
 from anyio.lowlevel import checkpoint
-from litestar.types import HTTPReceiveMessage, HTTPScope, Receive, ReceiveMessage, Send
 
 from hub.errors import HubError
 from hub.http.middleware.asgi import HttpApp, send_problem
 from hub.http.middleware.codings import ACCEPTED, Decoder, UnsupportedCoding, coding_of
+
+if TYPE_CHECKING:
+    from litestar.types import HTTPReceiveMessage, HTTPScope, Receive, ReceiveMessage, Send
 
 _OF_THE_WIRE: Final = frozenset({b"content-encoding", b"content-length"})
 """What is no longer true of a body that was decoded."""

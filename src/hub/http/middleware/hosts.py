@@ -12,14 +12,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import Final, final
+from typing import TYPE_CHECKING, Final, final
 
-from litestar.types import HTTPScope, Receive, Send
 from typing_extensions import override
 
 from hub.errors import ConfigurationError, HubError
 from hub.http.middleware.asgi import HttpApp, send_problem
 from hub.http.server_counts import LOAD
+
+if TYPE_CHECKING:
+    from litestar.types import HTTPScope, Receive, Send
 
 ANY: Final = "*"
 

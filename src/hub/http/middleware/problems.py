@@ -9,7 +9,7 @@ from anyio import get_cancelled_exc_class
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from hub.http.problems import PROBLEM_TYPE, encoded_bug
+from hub.http.problem_document import PROBLEM_TYPE, encoded_bug
 
 _log = structlog.get_logger("hub.http")
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from contextvars import ContextVar
-from typing import Final
-
-from litestar.types import HTTPScope, Message, Receive, Send
+from typing import TYPE_CHECKING, Final
 
 from hub.errors import ConfigurationError
 from hub.http.middleware.asgi import HttpApp, ReplyHeaders
+
+if TYPE_CHECKING:
+    from litestar.types import HTTPScope, Message, Receive, Send
 
 _OWN: Final = frozenset({"assets", "docs", "favicon.ico", "health", "metrics", "models", "openapi.json", "tasks", "v1"})
 """The first segments of the gateway's routes: with such a root path, a path with and one without it could not be told apart."""

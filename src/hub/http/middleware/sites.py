@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Final, final
+from typing import TYPE_CHECKING, Final, final
 from urllib.parse import SplitResult, urlsplit
 
-from litestar.types import HTTPScope, Receive, Send
 from typing_extensions import override
 
 from hub.errors import HubError
 from hub.http.middleware.asgi import HttpApp, send_problem
 from hub.http.middleware.cors import ANY
 from hub.http.server_counts import LOAD
+
+if TYPE_CHECKING:
+    from litestar.types import HTTPScope, Receive, Send
 
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing (RFC 9110 section 9.2.1); what they reply, browsers show to no other page."""

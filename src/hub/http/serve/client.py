@@ -30,7 +30,7 @@ from anyio.lowlevel import checkpoint
 from anyio.streams.tls import TLSStream
 from typing_extensions import override
 
-from hub.http.problems import PROBLEM_TYPE, problem_members
+from hub.http.problem_document import PROBLEM_TYPE, problem_members
 from hub.http.serve.request_parser import HEAD_LIMIT, RequestParser, RequestRefused
 from hub.http.server_counts import LOAD
 

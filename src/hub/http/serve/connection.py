@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from math import inf
-from typing import cast, final
+from typing import TYPE_CHECKING, cast, final
 
 from anyio import CancelScope, current_time, move_on_after
 from anyio.abc import ByteStream
-from litestar.types import ASGIApp
 
 from hub.http.serve.client import Address, ClientStream, ConnectionLimits, RequestTimeout
 from hub.http.serve.exchange import KEEP_ALIVE, Exchange
 from hub.http.serve.request_parser import RequestHead, RequestRefused
+
+if TYPE_CHECKING:
+    from litestar.types import ASGIApp
 
 
 @final

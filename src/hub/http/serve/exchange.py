@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from http import HTTPStatus
-from typing import Any, Final, cast, final
+from typing import TYPE_CHECKING, Any, Final, cast, final
 
 from anyio import CancelScope, current_time, move_on_after, sleep_forever
 from anyio.lowlevel import checkpoint
-from litestar.types import HTTPScope, Message
 
 from hub.http.serve.client import LINGER, PIECE, Address, ClientStream, RequestTimeout, status_line
 from hub.http.serve.request_parser import END, RequestHead, RequestRefused
+
+if TYPE_CHECKING:
+    from litestar.types import HTTPScope, Message
 
 KEEP_ALIVE: Final = 75.0
 """Seconds that an idle connection is kept: longer than clients do, so that none is closed as it is reused."""

@@ -9,9 +9,10 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from hub.errors import Undecodable
+from hub.model.definition import type_arguments
 from hub.model.errors import UnreadableResponse, WrongResponse
 from hub.model.execution.exits import exits_as_errors
-from hub.model.model import AnyModel, Model, processes_batches, type_arguments
+from hub.model.model import AnyModel, Model, processes_batches
 
 
 @final

@@ -21,8 +21,8 @@ from hub.stores.memory.expiring import Expiring
 from hub.stores.memory.lists import MemoryLists
 from hub.stores.memory.stream import MemoryStream
 from hub.stores.options import TOMBSTONE_TTL, UNFINISHED_TTL
-from hub.task import PENDING_TTL, Outcome, Task, TaskRecord
-from hub.types import InstanceId, TaskId, TaskState
+from hub.task import Outcome, Task, TaskRecord
+from hub.types import PENDING_TTL, InstanceId, TaskId, TaskState
 
 TOMBSTONES: Final = 100_000
 """Tombstones at most, some 300 bytes each. At a thousand tasks a second, a day of them would take all memory of a machine;

@@ -22,8 +22,8 @@ from hub.redis.script import Script, load_script
 from hub.stores.options import TOMBSTONE_TTL, UNFINISHED_TTL
 from hub.stores.redis.list_changes import ListChange, ListName
 from hub.stores.running import StartedRun
-from hub.task import PENDING_TTL, Outcome, Progress, Task
-from hub.types import InstanceId, TaskId
+from hub.task import Outcome, Progress, Task
+from hub.types import PENDING_TTL, InstanceId, TaskId
 
 CHUNK: Final = 64
 """Tasks in one command: the server does nothing else while a script runs, some 20 microseconds for each task."""

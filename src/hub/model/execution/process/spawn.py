@@ -26,7 +26,7 @@ _log: FilteringBoundLogger = structlog.get_logger(__name__)
 
 @asynccontextmanager
 async def open_worker_process(module: str, argument: str) -> AsyncGenerator[Process]:
-    """Runs `python -m module argument LIFELINE` while the block runs, with pipes for standard input and output.
+    """Runs `python -P -m module argument LIFELINE` while the block runs, with pipes for standard input and output.
 
     Leaving the block sends it SIGTERM, and SIGKILL `TEARDOWN_GRACE` seconds later; its output is discarded meanwhile. It
     leads a process group and a session of its own, so that it receives no Ctrl-C of the terminal; the group is killed
@@ -35,7 +35,7 @@ async def open_worker_process(module: str, argument: str) -> AsyncGenerator[Proc
     child_end, own_end = os.pipe()
     try:
         try:
-            process = await _open([sys.executable, "-m", module, argument, str(child_end)], child_end)
+            process = await _open([sys.executable, "-P", "-m", module, argument, str(child_end)], child_end)
         finally:
             os.close(child_end)
         try:

@@ -33,7 +33,7 @@ PUBLISH_TIMEOUT: Final = 10.0
 """Seconds that store and broker have to accept one task; then it is tried again."""
 
 PENDING_PAUSE: Final = 2.0
-"""Seconds between two attempts to submit a task whose first submit died half-way; see `hub.task.PENDING_TTL`."""
+"""Seconds between two attempts to submit a task whose first submit died half-way; see `hub.types.PENDING_TTL`."""
 
 _TRANSIENT: Final = (ConnectionLost, AcceptTimeout, BrokerBlocked)
 

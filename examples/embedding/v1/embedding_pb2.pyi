@@ -1,0 +1,1 @@
+../../../stubs/examples/embedding/v1/embedding_pb2.pyi

@@ -1,0 +1,1 @@
+../../../stubs/examples/route/v1/route_pb2.pyi
