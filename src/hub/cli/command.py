@@ -25,7 +25,7 @@ EXIT_NOT_FOUND: Final = 2
 
 EXIT_CODES: Final = (
     "0 success, also after a signal; "
-    "1 a crash, a task that failed (`hub call`, `hub task`, `hub stream`, `hub batch`), or a command that could not do "
+    "1 a crash, a task that failed (`hub call`, `hub task`, `hub stream`, `hub batch`, `hub bench`), or a command that could not do "
     "everything (`hub dead`, `hub schema`), found errors in files (`hub proto`) or a problem (`hub doctor`); "
     "2 invalid arguments, settings or code of a model, or a server that refuses the connection: a retry fails in the same "
     "way until something is changed; "
