@@ -57,6 +57,7 @@ class Program:
         self._output = b""
 
     def __enter__(self) -> Self:
+        assert self._process is None, "a program is started once"
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("HUB_", "PYTHON"))}
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(

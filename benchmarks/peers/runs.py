@@ -176,7 +176,7 @@ class Run:
 
     def _start(self) -> None:
         for part in self._system.parts:
-            self._stack.enter_context(self._started(part))
+            self._begin(part)
         driver = Program(
             "driver", self._filled(self._system.driver), self._environment, self._log("driver"), driven=True
         )
@@ -190,20 +190,19 @@ class Run:
             if "error" in found:
                 raise Failed(found["error"])
 
-    def _started(self, part: Part) -> Program:
+    def _begin(self, part: Part) -> None:
+        """Starts a part, and waits until it is ready."""
         command = (
             self._system.sleeping if self._naps and self._system.sleeping and part.role == "worker" else part.command
         )
         environment = self._environment | {name: self._fill(value) for name, value in part.environment.items()}
         program = Program(f"{self._system.name}: {part.role}", self._filled(command), environment, self._log(part.role))
-        self._stack.enter_context(program)
+        self._pids[part.role] = self._stack.enter_context(program).pid
         port = self._values["port2" if part.role == "registry" else "port"]
         if part.ready and part.ready != PORT:
             program.wait_until(lambda log: part.ready in log)
         elif part.ready:
             program.wait_until(lambda _: answers(int(port), b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", b"HTTP"))
-        self._pids[part.role] = program.pid
-        return program
 
     def _measure(self, scenario: str) -> Result:
         if scenario in LOADS:

@@ -29,6 +29,7 @@ async def client() -> AsyncGenerator[Call]:
     sender = RabbitBroker(AMQP, log_level=30)
     async with sender:
         await sender.start()
+        await sender.declare_queue(queue)  # so that a request waits for the worker
 
         async def call(text: str, _poll: float) -> str:
             reply = await sender.request(text, queue=queue, timeout=60, persist=True)

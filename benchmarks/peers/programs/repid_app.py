@@ -11,7 +11,8 @@ from urllib.parse import quote
 import aio_pika
 import uvloop
 from redis.asyncio import Redis
-from repid import AmqpServer, MessageLimits, Repid, Router
+from repid import AmqpServer, Repid, Router
+from repid.connections.amqp._uamqp.message import Header
 
 from benchmarks.peers.driver import Call, drive
 from benchmarks.peers.echo import AMQP, CONCURRENCY, REDIS, RUN, SLEEP, answer
@@ -20,6 +21,8 @@ QUEUE = f"repid{RUN}"
 CHANNEL = f"results{RUN}"
 NUMBER = 12
 """Characters of a body that tell it from all others."""
+
+PERSISTENT = {"header": Header(durable=True)}
 
 redis = Redis.from_url(REDIS)
 
@@ -54,7 +57,7 @@ async def work() -> None:
     app.include_router(router)
     async with app.servers.default.connection():
         print("working", flush=True)
-        await app.run_worker(limits=MessageLimits(max_messages=CONCURRENCY))
+        await app.run_worker(tasks_limit=CONCURRENCY)
 
 
 @asynccontextmanager
@@ -73,7 +76,7 @@ async def client() -> AsyncGenerator[Call]:
 
         async def call(text: str, _poll: float) -> str:
             future = waiting[text[:NUMBER]] = asyncio.get_running_loop().create_future()
-            await app.send_message_json(channel=QUEUE, payload={"text": text}, headers={"topic": "echo"})
+            await app.send_message_json(channel=QUEUE, payload={"text": text}, headers={"topic": "echo"}, server_specific_parameters=PERSISTENT)
             try:
                 return await asyncio.wait_for(future, 60)
             finally:
