@@ -151,15 +151,22 @@ class Program:
 
 
 def session(leader: int) -> set[int]:
-    """The processes of a session that have not ended."""
+    """The processes of a session that have not ended, and all that these have started, in whatever session."""
+    parents: dict[int, int] = {}
     found = set[int]()
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = path.read_text().rpartition(")")[2].split()
         except OSError:  # it has ended meanwhile
             continue
-        if int(fields[3]) == leader and fields[0] not in "ZX":
-            found.add(int(path.parent.name))
+        if fields[0] in "ZX":
+            continue
+        pid = int(path.parent.name)
+        parents[pid] = int(fields[1])
+        if int(fields[3]) == leader:
+            found.add(pid)
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
     return found
 
 

@@ -6,12 +6,15 @@ import asyncio
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import Any
 from urllib.parse import quote
 
 import aio_pika
 import uvloop
 from redis.asyncio import Redis
 from repid import AmqpServer, Repid, Router
+from repid.connections.amqp._uamqp import _encode
+from repid.connections.amqp._uamqp.amqptypes import AMQPTypes
 from repid.connections.amqp._uamqp.message import Header
 
 from benchmarks.peers.driver import Call, drive
@@ -24,7 +27,7 @@ NUMBER = 12
 
 PERSISTENT = {"header": Header(durable=True)}
 
-redis = Redis.from_url(REDIS)
+redis = Redis.from_url(REDIS, max_connections=2 * CONCURRENCY)
 
 
 def address(channel: str, _key: str | None = None) -> str:
@@ -32,6 +35,12 @@ def address(channel: str, _key: str | None = None) -> str:
     return f"/amq/queue/{quote(channel, safe='')}"
 
 
+def encode_boolean(output: bytearray, value: bool, with_constructor: bool = True, **_: Any) -> None:
+    """Booleans of one octet: the plugin of RabbitMQ 3 takes no others, and refuses repid's own form of them."""
+    output.extend((b"\x41" if value else b"\x42") if with_constructor else (b"\x01" if value else b"\x00"))
+
+
+_encode._ENCODE_MAP[AMQPTypes.boolean.value] = encode_boolean
 app = Repid()
 app.servers.register_server(
     "rabbitmq", AmqpServer(AMQP, publish_naming_strategy=address, subscribe_naming_strategy=address), is_default=True
@@ -68,7 +77,9 @@ async def client() -> AsyncGenerator[Call]:
         async for message in pubsub.listen():
             if message["type"] == "message":
                 text = message["data"].decode()
-                waiting[text[:NUMBER]].set_result(text[NUMBER:])
+                future = waiting.get(text[:NUMBER])
+                if future is not None and not future.done():
+                    future.set_result(text[NUMBER:])
 
     async with redis.pubsub() as pubsub, app.servers.default.connection():
         await pubsub.subscribe(CHANNEL)
