@@ -29,8 +29,8 @@ from benchmarks.peers import environment
 from benchmarks.peers.environment import PYTHON, ROOT
 from benchmarks.peers.limits import limits
 from benchmarks.peers.page import Report, page
-from benchmarks.peers.runs import Result, Run, Servers
-from benchmarks.peers.systems import HTTP, QUEUES, System
+from benchmarks.peers.runs import ECHO, WORK, Result, Run, Servers
+from benchmarks.peers.systems import HTTP, HTTP_SCENARIOS, QUEUES, WITH_SLOTS, System
 from tests.support.rabbitmq import rabbitmq
 from tests.support.redis import redis
 
@@ -38,9 +38,7 @@ RESULTS: Final = ROOT / "benchmarks" / "results" / "peers.json"
 PAGE: Final = ROOT / "docs" / "benchmarks.md"
 IMAGES: Final = ("benchmarks-rates.svg", "benchmarks-cpu.svg")
 
-QUEUE_SCENARIOS: Final = ("many", "alone", "10k", "1m", "naps")
-HTTP_SCENARIOS: Final = ("call", "submit", "streams")
-SCENARIOS: Final = (*QUEUE_SCENARIOS, *HTTP_SCENARIOS, "limits")
+SCENARIOS: Final = (*WITH_SLOTS, *HTTP_SCENARIOS, "limits")
 KEYS: Final = tuple(dict.fromkeys(each.key for each in (*QUEUES, *HTTP)))
 
 
@@ -50,17 +48,18 @@ def rounds(servers: Servers, arguments: argparse.Namespace, folder: Path) -> Ite
         chosen = [(each, scenarios) for each, scenarios in _chosen(arguments) if scenarios]
         turned = (number - 1) * 3 % max(1, len(chosen))
         for system, scenarios in [*chosen[turned:], *chosen[:turned]]:
-            naps = [each for each in scenarios if each == "naps"]
-            for some in filter(None, ([each for each in scenarios if each != "naps"], naps)):
-                label = f"r{number}{'n' if some == naps else ''}{'h' if system in HTTP else ''}"
+            for work in (ECHO, *WORK.values()):
+                some = [each for each in scenarios if WORK.get(each, ECHO) == work]
+                if not some:
+                    continue
                 run = Run(
                     system,
                     servers,
                     number=number,
-                    label=label,
+                    label=f"r{number}{'h' if system in HTTP else ''}",
                     folder=folder,
                     seconds=arguments.seconds,
-                    naps=some == naps,
+                    work=work,
                 )
                 yield from run.results(some)
                 with RedisClient.from_url(servers.redis) as client:
@@ -70,17 +69,9 @@ def rounds(servers: Servers, arguments: argparse.Namespace, folder: Path) -> Ite
 
 
 def _chosen(arguments: argparse.Namespace) -> Iterator[tuple[System, Sequence[str]]]:
-    wanted = arguments.scenarios
-    for system in QUEUES:
-        left_out = {"10k", "1m"} if not system.sizes else set[str]()
-        if not system.naps:
-            left_out.add("naps")
+    for system in (*QUEUES, *HTTP):
         if system.key in arguments.systems:
-            yield system, [each for each in QUEUE_SCENARIOS if each in wanted and each not in left_out]
-    for system in HTTP:
-        own = {"call", *(["submit"] if system.submit else []), *(["streams"] if system.streams else [])}
-        if system.key in arguments.systems:
-            yield system, [each for each in HTTP_SCENARIOS if each in wanted and each in own]
+            yield system, [each for each in system.scenarios if each in arguments.scenarios]
 
 
 def measure(arguments: argparse.Namespace) -> Report:

@@ -55,10 +55,10 @@ class Figures:
         found = [sum(each.cpu.get(role, 0.0) for role in roles) for each in self.of(scenario, system)]
         return median(found) if found else None
 
-    def ratio(self, scenario: str, system: str, other: str, value: Value = rate) -> Spread | None:
-        """`system` / `other`, formed in each round that has both."""
+    def ratio(self, scenario: str, system: str, other: str, value: Value = rate, *, beside: str = "") -> Spread | None:
+        """`system` / `other`, formed in each round that has both; `other` in the scenario `beside`, if that is another one."""
         above = {each.round: value(each) for each in self.of(scenario, system)}
-        below = {each.round: value(each) for each in self.of(scenario, other)}
+        below = {each.round: value(each) for each in self.of(beside or scenario, other)}
         pairs = [above[number] / below[number] for number in above if below.get(number)]
         return Spread.of(pairs) if pairs else None
 

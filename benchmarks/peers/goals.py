@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from benchmarks.peers.figures import Figures
-from benchmarks.peers.runs import CHUNKS_PER_SECOND, IDEAL, STREAMS
+from benchmarks.peers.runs import CHUNKS_PER_SECOND, IDEAL, SLOTS, STREAMS
 from benchmarks.peers.systems import HTTP, QUEUES
 
 BACKENDS: Final = ("asyncio", "trio")
@@ -68,6 +68,8 @@ def _queue(figures: Figures) -> Iterator[Sequence[str]]:
             TAIL,
             "x",
         )
+        slots = _ratio(figures, "slots", hub, "repid-bare")
+        yield _at_least(f"{SLOTS:,} tasks of 10 ms in flight, {backend}", ">= repid without results", slots, 1.0)
         naps = figures.spread("naps", hub, lambda result: IDEAL / result.seconds)
         yield _at_least(
             f"1,000 sleeps of 100 ms, 100 at a time, {backend}",
@@ -92,8 +94,8 @@ def _http(figures: Figures) -> Iterator[Sequence[str]]:
             _ratio(figures, "call", hub, "litestar"),
             CALLS_TO_LITESTAR,
         )
-        submits, bare = figures.spread("submit", hub), figures.spread("call", "litestar")
-        share = None if submits is None or bare is None else submits.middle / bare.middle
+        submits = figures.ratio("submit", hub, "litestar", beside="call")
+        share = None if submits is None else submits.middle
         yield _at_least(
             f"HTTP submit, {backend}", f">= {SUBMITS_TO_LITESTAR:g}x bare Litestar", share, SUBMITS_TO_LITESTAR
         )

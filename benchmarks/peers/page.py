@@ -18,6 +18,7 @@ from benchmarks.peers.runs import (
     IN_FLIGHT,
     NAPS,
     NAPS_AT_A_TIME,
+    SLOTS,
     STREAMS,
     Result,
 )
@@ -135,6 +136,13 @@ SECTIONS: Final = (
         systems=QUEUES,
         python=_SENT,
         text=f"Ideal is {IDEAL:g} s, {NAPS / IDEAL:,.0f} tasks/s. dramatiq and Celery have {NAPS_AT_A_TIME} threads here.",
+    ),
+    Section(
+        title=f"{SLOTS:,} tasks of 10 ms in flight",
+        scenario="slots",
+        systems=QUEUES,
+        python=_SENT,
+        text=f"The scenario that repid publishes, with one worker process of {SLOTS:,} places; repid without and with stored results.",
     ),
     Section(
         title=f"HTTP, waiting for the result: {CONNECTIONS} connections",

@@ -21,6 +21,9 @@ TIMEOUT: Final = 90.0
 FIRST_TIMEOUT: Final = 25.0
 """Seconds until the first task is answered, by a worker that has just been started."""
 
+SLOTS: Final = 2000
+SHORT_NAP: Final = 0.01
+
 NAPS: Final = 1000
 NAP: Final = 0.1
 NAPS_AT_A_TIME: Final = 100
@@ -61,8 +64,32 @@ LOADS: Final[Mapping[str, Load]] = {
     "10k": Load(in_flight=64, size=10_000, first=200, share=0.5),
     "1m": Load(in_flight=8, size=1_000_000, first=16, share=0.5),
     "naps": Load(in_flight=NAPS_AT_A_TIME, first=NAPS_AT_A_TIME, tasks=NAPS),
+    "slots": Load(in_flight=SLOTS, first=SLOTS),
     "call": Load(in_flight=CONNECTIONS, first=500, warm_ups=2),
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What the workers of a run are started with.
+
+    Attributes:
+        label: A part of the name of their queue.
+        sleep: Seconds that each task takes.
+        concurrency: Tasks that a worker runs at a time.
+    """
+
+    label: str
+    sleep: float = 0.0
+    concurrency: int = IN_FLIGHT
+
+
+ECHO: Final = Work(label="")
+WORK: Final[Mapping[str, Work]] = {
+    "naps": Work(label="n", sleep=NAP, concurrency=NAPS_AT_A_TIME),
+    "slots": Work(label="s", sleep=SHORT_NAP, concurrency=SLOTS),
+}
+"""Scenarios whose workers are not those of all others."""
 
 
 class Result(msgspec.Struct, kw_only=True):
@@ -120,30 +147,30 @@ class Run:
         label: str,
         folder: Path,
         seconds: float,
-        naps: bool,
+        work: Work,
     ) -> None:
         self._system = system
         self._servers = servers
         self._round = number
         self._folder = folder
         self._seconds = seconds
-        self._naps = naps
+        self._work = work
         self._values = {
             "amqp": servers.amqp,
             "redis": f"{servers.redis}/1",
             "directory": f"{servers.redis}/2",
             "port": f"{free_port()}",
             "port2": f"{free_port()}",
-            "run": label,
-            "concurrency": f"{NAPS_AT_A_TIME if naps else IN_FLIGHT}",
+            "run": label + work.label,
+            "concurrency": f"{work.concurrency}",
         }
         self._environment = {
             "BENCH_AMQP": self._values["amqp"],
             "BENCH_REDIS": self._values["redis"],
             "BENCH_PORT": self._values["port"],
-            "BENCH_RUN": label,
+            "BENCH_RUN": self._values["run"],
             "BENCH_CONCURRENCY": self._values["concurrency"],
-            **({"BENCH_SLEEP": f"{NAP}"} if naps else {}),
+            "BENCH_SLEEP": f"{work.sleep}",
         }
         self._stack = ExitStack()
         self._pids: dict[str, int] = {"broker": servers.broker_pid, "store": servers.store_pid}
@@ -183,17 +210,19 @@ class Run:
         self._driver = self._stack.enter_context(driver)
         driver.reply(TIMEOUT)
         self._pids["client"] = driver.pid
-        if "http_load" not in " ".join(self._system.driver):
+        if "call" not in self._system.scenarios:
             driver.do({"tasks": 1, "in_flight": 1, "size": 100}, FIRST_TIMEOUT)
-        if not self._naps and "http_load" in " ".join(self._system.driver):
-            found = driver.do({"wait": 30}, TIMEOUT)
-            if "error" in found:
-                raise Failed(found["error"])
+            return
+        found = driver.do({"wait": FIRST_TIMEOUT}, TIMEOUT)
+        if "error" in found:
+            raise Failed(found["error"])
 
     def _begin(self, part: Part) -> None:
         """Starts a part, and waits until it is ready."""
         command = (
-            self._system.sleeping if self._naps and self._system.sleeping and part.role == "worker" else part.command
+            self._system.sleeping
+            if self._work.sleep and self._system.sleeping and part.role == "worker"
+            else part.command
         )
         environment = self._environment | {name: self._fill(value) for name, value in part.environment.items()}
         program = Program(f"{self._system.name}: {part.role}", self._filled(command), environment, self._log(part.role))
@@ -275,7 +304,7 @@ class Run:
         return {role: cpu_seconds(pid) for role, pid in self._pids.items()}
 
     def _log(self, name: str) -> Path:
-        return self._folder / f"{self._system.key}-{self._round}-{name}{'-naps' if self._naps else ''}.log"
+        return self._folder / f"{self._system.key}-{self._round}-{name}-{self._work.label}.log"
 
     def _filled(self, command: Sequence[str]) -> Sequence[str]:
         return [self._fill(each) for each in command]

@@ -19,6 +19,11 @@ OURS: Final = (sys.executable, "-m", "benchmarks.peers.ours")
 PROGRAMS: Final = "benchmarks.peers.programs"
 
 
+QUEUE_SCENARIOS: Final = ("many", "alone", "10k", "1m", "naps")
+WITH_SLOTS: Final = (*QUEUE_SCENARIOS, "slots")
+HTTP_SCENARIOS: Final = ("call", "submit", "streams")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Part:
     """A process of a system. `{name}` in its command and its environment stands for a value of the run.
@@ -50,8 +55,7 @@ class System:
         packages: Whose versions are listed.
         store: Whether its results are in Redis, so that they can be counted there.
         sleeping: The command of a worker for many tasks that sleep, if it is another one.
-        sizes: Whether it takes part in the scenario of larger bodies.
-        naps: Whether it takes part in the scenario of tasks that sleep.
+        scenarios: What it takes part in.
         submit: Path of its route that answers as soon as a task is accepted.
         streams: Path of its route that streams.
     """
@@ -65,8 +69,7 @@ class System:
     packages: Sequence[str] = ()
     store: bool = True
     sleeping: Sequence[str] = ()
-    sizes: bool = True
-    naps: bool = True
+    scenarios: Sequence[str] = QUEUE_SCENARIOS
     submit: str = ""
     streams: str = ""
 
@@ -87,6 +90,7 @@ def _hub_queue(backend: Backend) -> System:
         driver=(*OURS, "send", "--backend", backend),
         queue="RabbitMQ, quorum queue",
         durable="persistent, confirmed, result stored before the acknowledgement",
+        scenarios=WITH_SLOTS,
     )
 
 
@@ -108,7 +112,20 @@ def _streaq(backend: Backend) -> System:
     )
 
 
-DRAMATIQ: Final = ("--processes", "1", "--path", ".", "--skip-logging")
+def _repid(name: str, key: str, results: str, *, store: bool) -> System:
+    kept = {"BENCH_STORE": "1" if store else ""}
+    return System(
+        name=name,
+        key=key,
+        parts=[Part(role="worker", command=_sender("repid_app", "work"), ready="working", environment=kept)],
+        driver=_sender("repid_app", "send"),
+        queue="RabbitMQ by AMQP 1.0, quorum queue",
+        durable=f"persistent, not confirmed (repid sends settled messages); {results}",
+        packages=("repid",),
+        store=store,
+        scenarios=WITH_SLOTS if store else ("many", "slots"),
+    )
+
 
 QUEUES: Final[Sequence[System]] = (
     _hub_queue("asyncio"),
@@ -135,6 +152,7 @@ QUEUES: Final[Sequence[System]] = (
         queue="RabbitMQ, quorum queue",
         durable="persistent, confirmed, result stored before the acknowledgement",
         packages=("taskiq", "taskiq-aio-pika", "taskiq-redis", "aio-pika"),
+        scenarios=WITH_SLOTS,
     ),
     System(
         name="dramatiq",
@@ -198,14 +216,9 @@ QUEUES: Final[Sequence[System]] = (
         packages=("faststream",),
         store=False,
     ),
-    System(
-        name="repid + Redis",
-        key="repid",
-        parts=[Part(role="worker", command=_sender("repid_app", "work"), ready="working")],
-        driver=_sender("repid_app", "send"),
-        queue="RabbitMQ (AMQP 1.0 plugin), quorum queue",
-        durable="persistent, confirmed; result stored by the program of the benchmark",
-        packages=("repid",),
+    _repid("repid + Redis", "repid", "result stored by the program of the benchmark", store=True),
+    _repid(
+        "repid, nothing stored", "repid-bare", "the reply goes over a channel of Redis and is not stored", store=False
     ),
 )
 
@@ -240,6 +253,7 @@ def _hub_http(backend: Backend) -> System:
         driver=(sys.executable, "-m", "benchmarks.peers.http_load", "http://127.0.0.1:{port}/v1/models/BenchEcho{run}"),
         queue="RabbitMQ, quorum queue",
         durable="persistent, confirmed, result stored before the acknowledgement",
+        scenarios=HTTP_SCENARIOS,
         submit="/v1/models/BenchEcho{run}/tasks",
         streams="/v1/models/BenchStream{run}",
     )
@@ -277,6 +291,7 @@ HTTP: Final[Sequence[System]] = (
         queue=QUEUES[2].queue,
         durable=QUEUES[2].durable,
         packages=("fastapi", "uvicorn", "taskiq"),
+        scenarios=("call", "submit"),
         submit="/submit",
     ),
     System(
@@ -288,6 +303,7 @@ HTTP: Final[Sequence[System]] = (
         durable="none",
         packages=("litserve",),
         store=False,
+        scenarios=("call",),
     ),
     System(
         name="BentoML",
@@ -306,6 +322,7 @@ HTTP: Final[Sequence[System]] = (
         durable="none",
         packages=("bentoml",),
         store=False,
+        scenarios=("call",),
     ),
     System(
         name="Litestar alone, on hub's server",
@@ -314,7 +331,7 @@ HTTP: Final[Sequence[System]] = (
         driver=_load("/echo"),
         queue="none",
         durable="none",
-        packages=(),
         store=False,
+        scenarios=("call",),
     ),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -22,6 +23,7 @@ from benchmarks.peers.echo import AMQP, CONCURRENCY, REDIS, RUN, SLEEP, answer
 
 QUEUE = f"repid{RUN}"
 CHANNEL = f"results{RUN}"
+STORE = bool(os.environ.get("BENCH_STORE"))
 NUMBER = 12
 """Characters of a body that tell it from all others."""
 
@@ -35,12 +37,13 @@ def address(channel: str, _key: str | None = None) -> str:
     return f"/amq/queue/{quote(channel, safe='')}"
 
 
-def encode_boolean(output: bytearray, value: bool, with_constructor: bool = True, **_: Any) -> None:
+def encode_boolean(output: bytearray, value: bool, with_constructor: bool = True, **_: Any) -> None:  # noqa: FBT001, FBT002 - as repid calls it
     """Booleans of one octet: the plugin of RabbitMQ 3 takes no others, and refuses repid's own form of them."""
     output.extend((b"\x41" if value else b"\x42") if with_constructor else (b"\x01" if value else b"\x00"))
 
 
-_encode._ENCODE_MAP[AMQPTypes.boolean.value] = encode_boolean
+_encode._ENCODE_MAP[AMQPTypes.boolean.value] = encode_boolean  # noqa: SLF001 - repid has no option for it
+
 app = Repid()
 app.servers.register_server(
     "rabbitmq", AmqpServer(AMQP, publish_naming_strategy=address, subscribe_naming_strategy=address), is_default=True
@@ -54,7 +57,8 @@ async def echo(text: str) -> None:
         await asyncio.sleep(SLEEP)
     reply = answer(text)
     async with redis.pipeline(transaction=False) as pipe:
-        pipe.set(f"{CHANNEL}:{text[:NUMBER]}", reply, ex=3600)
+        if STORE:
+            pipe.set(f"{CHANNEL}:{text[:NUMBER]}", reply, ex=3600)
         pipe.publish(CHANNEL, f"{text[:NUMBER]}{reply}")
         await pipe.execute()
 
@@ -87,7 +91,9 @@ async def client() -> AsyncGenerator[Call]:
 
         async def call(text: str, _poll: float) -> str:
             future = waiting[text[:NUMBER]] = asyncio.get_running_loop().create_future()
-            await app.send_message_json(channel=QUEUE, payload={"text": text}, headers={"topic": "echo"}, server_specific_parameters=PERSISTENT)
+            await app.send_message_json(
+                channel=QUEUE, payload={"text": text}, headers={"topic": "echo"}, server_specific_parameters=PERSISTENT
+            )
             try:
                 return await asyncio.wait_for(future, 60)
             finally:
