@@ -28,7 +28,7 @@ import hub
 from benchmarks.peers import environment
 from benchmarks.peers.environment import PYTHON, ROOT
 from benchmarks.peers.limits import limits
-from benchmarks.peers.page import Report, page
+from benchmarks.peers.page import MINUTES, Report, page
 from benchmarks.peers.runs import ECHO, WORK, Result, Run, Servers
 from benchmarks.peers.systems import HTTP, HTTP_SCENARIOS, QUEUES, WITH_SLOTS, System
 from tests.support.rabbitmq import rabbitmq
@@ -44,7 +44,12 @@ KEYS: Final = tuple(dict.fromkeys(each.key for each in (*QUEUES, *HTTP)))
 
 def rounds(servers: Servers, arguments: argparse.Namespace, folder: Path) -> Iterator[Result]:
     """All measurements, round by round; each round begins with another system."""
+    began = time.monotonic()
     for number in range(1, arguments.rounds + 1):
+        spent = time.monotonic() - began
+        if spent * number / max(1, number - 1) > arguments.minutes * 60:
+            print(f"no further round: it would not end within {arguments.minutes:g} minutes", flush=True)
+            break
         chosen = [(each, scenarios) for each, scenarios in _chosen(arguments) if scenarios]
         turned = (number - 1) * 3 % max(1, len(chosen))
         for system, scenarios in [*chosen[turned:], *chosen[:turned]]:
@@ -91,7 +96,7 @@ def measure(arguments: argparse.Namespace) -> Report:
             machine=_machine(),
             versions={"hub": hub.__version__, **_servers(broker.ctl("version").strip(), store.url)}
             | (environment.versions(*packages) if packages else {}),
-            rounds=arguments.rounds,
+            rounds=0,
             seconds=arguments.seconds,
             load=os.getloadavg()[0],
             results=[],
@@ -99,6 +104,7 @@ def measure(arguments: argparse.Namespace) -> Report:
         servers = Servers(amqp=broker.url, redis=store.url, broker_pid=broker._server.pid, store_pid=store._server.pid)  # noqa: SLF001 - for their CPU
         for result in rounds(servers, arguments, Path(folder)):
             report.results.append(result)
+            report.rounds = result.round
             _tell(result, time.monotonic() - began)
     return report
 
@@ -160,6 +166,9 @@ def main() -> int:
     )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0, help="seconds of one measurement, about")
+    parser.add_argument(
+        "--minutes", type=float, default=MINUTES, help="no round begins that would not end within these"
+    )
     parser.add_argument("--systems", nargs="+", choices=KEYS, metavar="SYSTEM", default=KEYS, help=", ".join(KEYS))
     parser.add_argument(
         "--scenarios", nargs="+", choices=SCENARIOS, metavar="SCENARIO", default=SCENARIOS, help=", ".join(SCENARIOS)

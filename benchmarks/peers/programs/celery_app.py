@@ -31,4 +31,4 @@ def echo(text: str) -> str:
 
 
 if __name__ == "__main__":
-    drive_in_threads(echo.delay, lambda result: result.get(timeout=60), threads=1)
+    drive_in_threads(echo.delay, lambda result: result.get(timeout=60))
