@@ -6,10 +6,11 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import cycle
+from time import perf_counter
 from typing import Final, final
 
 import msgspec
-from anyio import CapacityLimiter, WouldBlock, create_task_group, current_time, move_on_at, sleep_until
+from anyio import CapacityLimiter, WouldBlock, create_task_group, move_on_after, sleep
 from rich.console import Console
 from rich.text import Text
 
@@ -115,7 +116,7 @@ async def run_bench(settings: ClientSettings, plan: BenchPlan, *, json_wanted: b
 
 @final
 class Bench:
-    """Sends the calls of a plan.
+    """Sends the calls of a plan. Latencies are those of `perf_counter`: uvloop counts in milliseconds.
 
     Args:
         transport: Sends them; does not retry.
@@ -129,7 +130,7 @@ class Bench:
         self._plan = plan
         self._requests: Iterator[bytes] = cycle(plan.requests)
         self._measurement = Measurement()
-        self._began = current_time()
+        self._began = perf_counter()
         self._ended: float | None = None
 
     @property
@@ -140,7 +141,7 @@ class Bench:
     @property
     def seconds(self) -> float:
         """Seconds since the first call, until the last answer."""
-        return (current_time() if self._ended is None else self._ended) - self._began
+        return (perf_counter() if self._ended is None else self._ended) - self._began
 
     async def warm_up(self) -> None:
         """Calls that are not counted."""
@@ -150,12 +151,12 @@ class Bench:
 
     async def run(self) -> None:
         """Sends the calls, and returns when all are answered."""
-        self._began = current_time()
+        self._began = perf_counter()
         if self._plan.rate is None:
             await self._closed(self._plan.duration, self._plan.concurrency)
         else:
             await self._open(self._plan.rate)
-        self._ended = current_time()
+        self._ended = perf_counter()
 
     def report(self) -> BenchReport:
         plan = self._plan
@@ -163,11 +164,11 @@ class Bench:
 
     async def _closed(self, seconds: float, callers: int) -> None:
         """Callers that each wait for their answer before their next call."""
-        end = current_time() + seconds
+        end = perf_counter() + seconds
 
         async def caller() -> None:
-            while current_time() < end:
-                await self._call(current_time())
+            while perf_counter() < end:
+                await self._call(perf_counter())
 
         async with create_task_group() as tg:
             for number in range(callers):
@@ -176,7 +177,7 @@ class Bench:
     async def _open(self, rate: float) -> None:
         """Calls that are each due at a time of their own. While all connections are in use, further ones are late."""
         free = CapacityLimiter(self._plan.concurrency)
-        began = current_time()
+        began = perf_counter()
         end = began + self._plan.duration
         total = max(1, round(rate * self._plan.duration))
         sent = 0
@@ -190,7 +191,7 @@ class Bench:
         async with create_task_group() as tg:
             for number in range(total):
                 due = began + number / rate
-                await sleep_until(due)
+                await sleep(max(0.0, due - perf_counter()))
                 borrower = object()
                 if not await _acquired(free, borrower, end):
                     break
@@ -211,7 +212,7 @@ class Bench:
             outcome = error.code
         finally:  # a cancelled call has cancelled its task by now
             task = "" if outcome == INTERRUPTED else submission.task
-            self._measurement.note(outcome, current_time() - due, task)
+            self._measurement.note(outcome, perf_counter() - due, task)
 
 
 def print_report(report: BenchReport, *, json_wanted: bool) -> None:
@@ -240,7 +241,7 @@ async def _acquired(free: CapacityLimiter, borrower: object, end: float) -> bool
     try:
         free.acquire_on_behalf_of_nowait(borrower)
     except WouldBlock:
-        with move_on_at(end):
+        with move_on_after(end - perf_counter()):
             await free.acquire_on_behalf_of(borrower)
             return True
         return False
