@@ -28,7 +28,7 @@ Call: TypeAlias = Callable[[str, float], Awaitable[str]]
 """Sends a body and returns the reply. The number is the pause between two looks for the result, for systems that poll."""
 
 POLL_ALONE: Final = 0.001
-POLL_MANY: Final = 0.02
+POLL_MANY: Final = 0.05
 """Seconds. With 200 tasks in flight each takes longer than this."""
 
 FINAL: Final = 20

@@ -13,6 +13,7 @@ SLOW: Final = (
     "cli/test_doctor.py",
     "cli/test_schema.py",
     "cli/test_watch.py",
+    "client/test_bench.py",
     "client/test_commands.py",
     "client/test_gateway_killed.py",
     "clients",

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from benchmarks.peers.programs.taskiq_app import broker, echo
 
-POLL = 0.01
+POLL = 0.005
 """Seconds between two looks for a result."""
 
 
