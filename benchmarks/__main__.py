@@ -8,6 +8,7 @@ Only ratios within one run count: quote a figure beside its peer or its limit. N
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 
@@ -46,5 +47,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["peers"]:
-        sys.exit(subprocess.run([sys.executable, "-m", "benchmarks.peers", *sys.argv[2:]], check=False).returncode)
+        os.execv(sys.executable, [sys.executable, "-m", "benchmarks.peers", *sys.argv[2:]])  # gets Ctrl-C itself
     main()

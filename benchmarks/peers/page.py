@@ -138,7 +138,7 @@ SECTIONS: Final = (
         scenario="naps",
         systems=QUEUES,
         python=_SENT,
-        text=f"Ideal is {IDEAL:g} s, {NAPS / IDEAL:,.0f} tasks/s. dramatiq and Celery have {NAPS_AT_A_TIME} threads here.",
+        text=f"All are submitted at once. Ideal is {IDEAL:g} s, {NAPS / IDEAL:,.0f} tasks/s. dramatiq and Celery have {NAPS_AT_A_TIME} threads here.",
     ),
     Section(
         title=f"{SLOTS:,} tasks of 10 ms in flight",

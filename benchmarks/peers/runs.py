@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, final
 
 import msgspec
-from redis import Redis as RedisClient
+from redis import Redis as RedisClient, RedisError
 
 from benchmarks.peers.processes import Failed, Program, cpu_seconds
 from benchmarks.peers.systems import PORT, Part, System
@@ -63,7 +63,7 @@ LOADS: Final[Mapping[str, Load]] = {
     "alone": Load(in_flight=1, first=50, share=0.5),
     "10k": Load(in_flight=64, size=10_000, first=200, share=0.5),
     "1m": Load(in_flight=8, size=1_000_000, first=16, share=0.5),
-    "naps": Load(in_flight=NAPS_AT_A_TIME, first=NAPS_AT_A_TIME, tasks=NAPS),
+    "naps": Load(in_flight=NAPS, first=NAPS_AT_A_TIME, tasks=NAPS),
     "slots": Load(in_flight=SLOTS, first=SLOTS),
     "call": Load(in_flight=CONNECTIONS, first=500, warm_ups=2),
 }
@@ -188,7 +188,7 @@ class Run:
                 for scenario in scenarios:
                     done.append(self._measure(scenario))  # noqa: PERF401 - those before an error are kept
                 problems = self._checked()
-        except (Failed, OSError, ValueError, KeyError) as error:
+        except (Failed, OSError, ValueError, KeyError, RedisError) as error:
             text = f"{error}" or type(error).__name__
             yield from done
             for scenario in scenarios[len(done) :]:

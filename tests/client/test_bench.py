@@ -101,6 +101,15 @@ async def test_errors_are_counted_by_their_code(gateway_url: str, capsys: pytest
     assert set(found.values()) == {5}
 
 
+async def test_a_streaming_model_is_called_for_all_of_its_chunks(
+    gateway_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, document = await bench(gateway_url, plan("Count", ['{"messages":"3"}'], duration=0.1), capsys)
+
+    assert (code, document["answered_twice"]) == (0, 0)
+    assert calls_by_outcome(document) == {"succeeded": document["calls"]}
+
+
 async def test_a_first_call_that_is_refused_ends_the_bench(gateway_url: str) -> None:
     with fail_after(TIMEOUT), pytest.raises(GatewayError) as refused:
         await run_bench(ClientSettings(gateway_url=gateway_url), plan("Ech"), json_wanted=True)

@@ -60,7 +60,7 @@ class BenchReport(msgspec.Struct, frozen=True, kw_only=True):
 
 @final
 class Measurement:
-    """Counts calls as they end."""
+    """Counts calls as they end. It keeps some 150 bytes of each: its latency, and the id of its task."""
 
     def __init__(self) -> None:
         self._seconds: dict[str, array[float]] = {}
