@@ -199,8 +199,10 @@ def main() -> int:
 
 
 def _keep(report: Report, path: Path) -> None:
+    """Writes the results, one in each line."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
+    head = msgspec.json.encode(msgspec.structs.replace(report, results=[])).removesuffix(b"]}")
+    path.write_bytes(head + b"\n" + b",\n".join(map(msgspec.json.encode, report.results)) + b"\n]}\n")
 
 
 if __name__ == "__main__":

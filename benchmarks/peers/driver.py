@@ -111,8 +111,9 @@ async def _load(call: Call, ledger: Ledger, tasks: int, in_flight: int, size: in
 
 def summary(times: Sequence[float], seconds: float) -> dict[str, Any]:
     ordered = sorted(times)
-    cuts = {f"p{share}": ordered[min(len(ordered) - 1, len(ordered) * share // 100)] * 1000 for share in (50, 90, 99)}
-    return {"tasks": len(times), "seconds": seconds, "rate": len(times) / seconds, **cuts}
+    cuts = {share: ordered[min(len(ordered) - 1, len(ordered) * share // 100)] for share in (50, 90, 99)}
+    milliseconds = {f"p{share}": round(cut * 1000, 3) for share, cut in cuts.items()}
+    return {"tasks": len(times), "seconds": round(seconds, 4), "rate": round(len(times) / seconds, 1), **milliseconds}
 
 
 def say(reply: dict[str, Any]) -> None:

@@ -262,7 +262,9 @@ class Run:
     def _timed(self, scenario: str, command: Mapping[str, Any]) -> Result:
         before = self._cpu()
         found = self._command(command)
-        used = {role: (seconds - before[role]) / found["tasks"] * 1e6 for role, seconds in self._cpu().items()}
+        used = {
+            role: round((seconds - before[role]) / found["tasks"] * 1e6, 1) for role, seconds in self._cpu().items()
+        }
         return Result(
             scenario=scenario,
             system=self._system.key,

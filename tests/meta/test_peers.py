@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 
 from benchmarks.peers.echo import answer
@@ -9,6 +12,7 @@ from benchmarks.peers.figures import Figures, Spread
 from benchmarks.peers.goals import goals
 from benchmarks.peers.ledger import Ledger
 from benchmarks.peers.page import Report, page
+from benchmarks.peers.processes import Failed, Program, cpu_seconds, session
 from benchmarks.peers.runs import Result
 
 
@@ -129,3 +133,68 @@ def test_goals_say_what_was_not_measured() -> None:
     assert rows["CPU of our Python per task, asyncio", "<= 150 us"] == ("180 us", "no")
     ahead, _ = rows["tasks/s, asyncio", "ahead of every peer that stores results"]
     assert "not measured: dramatiq" in ahead
+
+
+SENDER = """
+import sys
+from contextlib import asynccontextmanager
+from benchmarks.peers.driver import drive
+from benchmarks.peers.echo import answer
+
+@asynccontextmanager
+async def client():
+    async def call(text, poll):
+        if sys.argv[2] == "twice":
+            answer(text)
+        return answer(text)
+    yield call
+
+drive(client, sys.argv[1])
+"""
+
+
+def sender(tmp_path: Path, *arguments: str) -> Program:
+    return Program("sender", [sys.executable, "-c", SENDER, *arguments], {}, tmp_path / "log", driven=True)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_driver_sends_measures_and_checks(backend: str, tmp_path: Path) -> None:
+    with sender(tmp_path, backend, "once") as program:
+        assert program.reply(30) == {"ready": True}
+        measured = program.do({"tasks": 300, "in_flight": 10, "size": 50}, 30)
+        checked = program.do({"check": True}, 30)
+        assert cpu_seconds(program.pid) > 0
+
+    assert measured["tasks"] == 300
+    assert measured["rate"] > 0
+    assert checked["problems"] == []
+
+
+def test_a_driver_finds_tasks_that_run_twice(tmp_path: Path) -> None:
+    with sender(tmp_path, "asyncio", "twice") as program:
+        program.reply(30)
+        program.do({"tasks": 10, "in_flight": 2, "size": 50}, 30)
+        checked = program.do({"check": True}, 30)
+
+    assert checked["problems"] == ["30 tasks were sent and ran 60 times"]
+
+
+def test_a_program_that_ends_is_reported_with_its_last_lines(tmp_path: Path) -> None:
+    with sender(tmp_path, "no backend", "once") as program, pytest.raises(Failed, match=r"has ended: .*no backend"):
+        program.reply(30)
+
+
+def test_a_program_is_killed_with_all_that_it_has_started(tmp_path: Path) -> None:
+    shell = "setsid sleep 60 & sleep 60 & sleep 60"
+    with Program("shell", ["/bin/sh", "-c", shell], {}, tmp_path / "log") as program:
+        program.wait_until(lambda _: len(session(program.pid)) == 4)
+        started = session(program.pid)
+
+    assert [pid for pid in started if is_alive(pid)] == []
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False

@@ -32,6 +32,7 @@ SLOW: Final = (
     "http/test_connections.py",
     "meta/test_distribution.py",
     "meta/test_files.py",
+    "meta/test_peers.py",
     "meta/test_scripts.py",
     "meta/test_supply.py",
     "model/calls",
