@@ -202,7 +202,8 @@ def _section(figures: Figures, section: Section) -> Iterator[str]:
     yield from (f"## {section.title}", "", *([section.text, ""] if section.text else []))
     base = next((each.name for each in systems if each.key == FIRST), FIRST)
     head = ["system", f"{section.unit}/s", f"{base} / it", *(["p50 ms", "p99 ms"] if section.times else [])]
-    head += [f"{role} us" for role in (*section.python, *SERVERS)]
+    roles = (*section.python, *SERVERS)
+    head += [*(f"{role} us" for role in roles), "all us"]
     rows: list[Sequence[str]] = []
     for system in systems:
         rates = figures.spread(section.scenario, system.key)
@@ -215,7 +216,8 @@ def _section(figures: Figures, section: Section) -> Iterator[str]:
         if section.times:
             row.append(_time(figures, section.scenario, system, lambda result: result.p50))
             row.append(_time(figures, section.scenario, system, lambda result: result.p99))
-        rows.append([*row, *(_cpu(figures, section.scenario, system, role) for role in (*section.python, *SERVERS))])
+        row += [_cpu(figures, section.scenario, system, role) for role in roles]
+        rows.append([*row, _cpu(figures, section.scenario, system, *roles)])
     yield from _table(head, rows)
     yield ""
 
@@ -236,8 +238,8 @@ def _time(figures: Figures, scenario: str, system: System, value: Value) -> str:
     return "" if found is None else _spread(found, 2)
 
 
-def _cpu(figures: Figures, scenario: str, system: System, role: str) -> str:
-    found = figures.cpu(scenario, system.key, role)
+def _cpu(figures: Figures, scenario: str, system: System, *roles: str) -> str:
+    found = figures.cpu(scenario, system.key, *roles)
     return "" if not found else f"{found:.0f}"
 
 
