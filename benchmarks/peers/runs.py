@@ -59,13 +59,13 @@ class Load:
 
 
 LOADS: Final[Mapping[str, Load]] = {
-    "many": Load(in_flight=IN_FLIGHT, first=1000, warm_ups=2),
+    "many": Load(in_flight=IN_FLIGHT, first=400, warm_ups=2),
     "alone": Load(in_flight=1, first=50, share=0.5),
     "10k": Load(in_flight=64, size=10_000, first=200, share=0.5),
     "1m": Load(in_flight=8, size=1_000_000, first=16, share=0.5),
     "naps": Load(in_flight=NAPS, first=NAPS_AT_A_TIME, tasks=NAPS),
-    "slots": Load(in_flight=SLOTS, first=SLOTS),
-    "call": Load(in_flight=CONNECTIONS, first=500, warm_ups=2),
+    "slots": Load(in_flight=SLOTS, first=SLOTS, share=0.7),
+    "call": Load(in_flight=CONNECTIONS, first=300, warm_ups=2),
 }
 
 

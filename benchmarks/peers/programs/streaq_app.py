@@ -19,7 +19,7 @@ OPTIONS = {"use_uvloop": True} if BACKEND == "asyncio" else {}
 
 worker = Worker(
     redis_url=REDIS,
-    redis_kwargs={"max_connections": 512},  # each result that is waited for needs one
+    redis_kwargs={"max_connections": 2048},  # each result that is waited for needs one
     concurrency=CONCURRENCY,
     queue_name=f"streaq{RUN}",
     anyio_backend=BACKEND,
