@@ -2,7 +2,7 @@
 
 Starts one RabbitMQ and one Redis, measures every system once per round, in turn, checks that each task ran exactly once, and
 writes `benchmarks/results/peers.json`, `docs/benchmarks.md` and its plots. A system that fails is in the results with its
-error. `--systems hub-asyncio taskiq` and `--scenarios many alone` measure a part; then nothing in `docs/` is written unless
+error; the exit code is 1 only if hub itself failed. `--systems hub-asyncio taskiq` and `--scenarios many alone` measure a part; then nothing in `docs/` is written unless
 `--page` asks for it. `--from FILE` only writes the page of earlier results.
 """
 
@@ -194,8 +194,8 @@ def main() -> int:
         write_page(report)
     else:
         print(page(report))
-    failed = [each for each in report.results if each.error or each.problems]
-    return 1 if failed else 0
+    failed = [each for each in report.results if each.system.startswith("hub") and (each.error or each.problems)]
+    return 1 if failed else 0  # a peer that fails is on the page
 
 
 def _keep(report: Report, path: Path) -> None:
