@@ -2,8 +2,8 @@
 
 Starts one RabbitMQ and one Redis, measures every system once per round, in turn, checks that each task ran exactly once, and
 writes `benchmarks/results/peers.json`, `docs/benchmarks.md` and its plots. A system that fails is in the results with its
-error; the exit code is 1 only if hub itself failed. `--systems hub-asyncio taskiq` and `--scenarios many alone` measure a part; then nothing in `docs/` is written unless
-`--page` asks for it. `--from FILE` only writes the page of earlier results.
+error; the exit code is 1 only if hub itself failed. `--systems hub-asyncio taskiq` and `--scenarios many alone` measure a
+part; then nothing in `docs/` is written unless `--page` asks for it. `--from FILE` only writes the page of earlier results.
 """
 
 from __future__ import annotations

@@ -49,9 +49,9 @@ def rates(systems: dict[str, list[dict[str, Any]]], path: str) -> None:
         middle = median(values)
         axes.barh(row, middle, color="#1f6feb" if name.startswith("hub") else "#8c959f", height=0.6)
         axes.plot([min(values), max(values)], [row, row], color="#24292f", linewidth=1.5)
-        axes.text(max(values), row, f"  {middle:,.0f}", va="center")
+        label(axes, max(values), row, middle)
     axes.set_yticks(range(len(systems)), list(systems))
-    axes.set_xlabel("tasks per second, 100 bytes, 200 in flight, result stored: median and range")
+    axes.set_xlabel("tasks per second, 100 bytes, 200 in flight: median and range")
     axes.margins(x=0.12)
     axes.set_xlim(left=0)
     save(figure, path)
@@ -65,12 +65,16 @@ def cpu(systems: dict[str, list[dict[str, Any]]], path: str) -> None:
             used = median(result["cpu"].get(role, 0.0) for result in results)
             axes.barh(row, used, left=left, color=colour, height=0.6, label=text if row == 0 else None)
             left += used
-        axes.text(left, row, f"  {left:,.0f}", va="center")
+        label(axes, left, row, left)
     axes.set_yticks(range(len(systems)), list(systems))
     axes.set_xlabel("CPU per task, microseconds")
     axes.margins(x=0.12)
     axes.legend(ncols=4, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     save(figure, path)
+
+
+def label(axes: Any, end: float, row: int, number: float) -> None:
+    axes.annotate(f"{number:,.0f}", (end, row), xytext=(4, 0), textcoords="offset points", va="center")
 
 
 def save(figure: Any, path: str) -> None:
