@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -25,12 +26,20 @@ STOP_TIMEOUT: Final = 5.0
 LAST_LINES: Final = 1500
 """Characters of a log that explain a failure."""
 
+_FOLDERS: Final = re.compile(r"(?<![\w.:/])/(?:[\w.+-]+/)+")
 _LIBC: Final = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG: Final = 1
 
 
 class Failed(Exception):
-    """A program of a measurement ended, did not answer in time, or answered with an error."""
+    """A program of a measurement ended, did not answer in time, or answered with an error.
+
+    Args:
+        text: What happened; files are named without their folders, which are those of one machine.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(_FOLDERS.sub("", text))
 
 
 @final

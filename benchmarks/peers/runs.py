@@ -189,7 +189,7 @@ class Run:
                     done.append(self._measure(scenario))  # noqa: PERF401 - those before an error are kept
                 problems = self._checked()
         except (Failed, OSError, ValueError, KeyError, RedisError) as error:
-            text = f"{error}" or type(error).__name__
+            text = f"{Failed(str(error))}" or type(error).__name__
             yield from done
             for scenario in scenarios[len(done) :]:
                 yield Result(scenario=scenario, system=self._system.key, round=self._round, error=text)

@@ -184,6 +184,12 @@ def test_a_program_that_ends_is_reported_with_its_last_lines(tmp_path: Path) -> 
         program.reply(30)
 
 
+def test_files_of_a_failure_are_named_without_their_folders() -> None:
+    text = 'File "/usr/lib/python3.11/asyncio/runners.py", line 1 / no reply of http://127.0.0.1:80/v1/models'
+
+    assert str(Failed(text)) == 'File "runners.py", line 1 / no reply of http://127.0.0.1:80/v1/models'
+
+
 def test_a_program_is_killed_with_all_that_it_has_started(tmp_path: Path) -> None:
     shell = "setsid sleep 60 & sleep 60 & sleep 60"
     with Program("shell", ["/bin/sh", "-c", shell], {}, tmp_path / "log") as program:
