@@ -245,7 +245,7 @@ class Run:
             return self._measure_submits()
         command = {"path": self._fill(self._system.streams), "per_second": CHUNKS_PER_SECOND}
         self._command({"streams": 10, "chunks": 20, **command})
-        chunks = round(CHUNKS_PER_SECOND * self._seconds)
+        chunks = round(CHUNKS_PER_SECOND * self._seconds * 2)  # the start of the streams counts too
         return self._timed(scenario, {"streams": STREAMS, "chunks": chunks, **command})
 
     def _measure_submits(self) -> Result:
