@@ -107,7 +107,7 @@ dist: $(DEV) ## Build the wheel and the source distribution into dist/, with wha
 	@rm -f dist/*.whl dist/*.tar.gz
 	@$(BIN)/python -m hatchling build -d dist
 
-bench: $(DEV) ## Run the benchmarks. ARGS=... goes to them.
+bench: $(DEV) ## Run the benchmarks. ARGS=peers compares with other systems and writes docs/benchmarks.md.
 	$(BIN)/python -m benchmarks $(ARGS)
 
 lock: $(DEV) ## Pin dependencies anew. ARGS=--upgrade takes the newest.

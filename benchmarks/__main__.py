@@ -1,12 +1,14 @@
 """Runs the benchmarks, one after the other, against private RabbitMQ and Redis servers: `make bench`.
 
 Only ratios within one run count: quote a figure beside its peer or its limit. Name benchmarks to run just those, as in
-`make bench ARGS="tasks transcoder"`.
+`make bench ARGS="tasks transcoder"`. `make bench ARGS="peers --rounds 5"` compares hub with other systems and writes
+`docs/benchmarks.md`; it is not one of those that run without a name.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 
@@ -23,18 +25,15 @@ def run(name: str, *arguments: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join((*NAMES, "peers")))
     names = parser.parse_args().names or NAMES
     if unknown := set(names) - set(NAMES):
         parser.error(f"no benchmark {', '.join(sorted(unknown))}: choose from {', '.join(NAMES)}")
     if "transcoder" in names:
         run("transcoder")
-    for name in (each for each in ("batches", "bodies", "failures") if each in names):
+    for name in (each for each in ("batches", "bodies", "failures", "fleet") if each in names):
         for backend in ("asyncio", "trio"):
             run(name, "--backend", backend)
-    if "fleet" in names:
-        for backend in ("asyncio", "trio"):
-            run("fleet", "--backend", backend)
     if {"stores", "amqp", "tasks", "digits"} & set(names):
         with rabbitmq() as broker, redis() as store:
             if "stores" in names:
@@ -47,4 +46,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["peers"]:
+        os.execv(sys.executable, [sys.executable, "-m", "benchmarks.peers", *sys.argv[2:]])  # gets Ctrl-C itself
     main()

@@ -12,3 +12,4 @@ compile "$@" --group clients --output-file requirements/clients.lock
 compile "$@" --group docs --output-file requirements/docs.lock
 compile pyproject.toml --group build --group examples --constraints requirements/dev.lock --output-file requirements/run.lock
 compile pyproject.toml --group build --constraints requirements/run.lock --output-file requirements/base.lock
+compile benchmarks/peers/requirements.in --python-version 3.11 "$@" --output-file benchmarks/peers/requirements.txt

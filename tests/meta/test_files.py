@@ -147,7 +147,10 @@ def test_every_npm_package_has_its_hash_and_no_address(folder: str, kind: str) -
     assert [path for path, package in locked.items() if "integrity" not in package or "resolved" in package] == []
 
 
-@pytest.mark.parametrize("lock", ["base.lock", "run.lock", "dev.lock", "clients.lock", "docs.lock"])
+@pytest.mark.parametrize(
+    "lock",
+    ["base.lock", "run.lock", "dev.lock", "clients.lock", "docs.lock", "../benchmarks/peers/requirements.txt"],
+)
 def test_every_pin_has_hashes(lock: str) -> None:
     text = (ROOT / "requirements" / lock).read_text()
 

@@ -69,6 +69,7 @@ class RabbitMQ:
         settings: Of the Erlang application `rabbit`, for `advanced.config`: those that `rabbitmq.conf` does not have.
         joins: A running node whose cluster this one joins at its first start; they share port mapper and cookie.
         management: Whether it has the management API, at `management_url`.
+        plugins: Names of further plugins.
     """
 
     def __init__(
@@ -78,14 +79,15 @@ class RabbitMQ:
         *,
         joins: RabbitMQ | None = None,
         management: bool = False,
+        plugins: Sequence[str] = (),
     ) -> None:
         self.port: Final = free_port()
         self.node: Final = f"hub{self.port}@localhost"
         mapper_port: int = free_port() if joins is None else joins.mapper_port
         self.mapper_port: Final[int] = mapper_port
         node_port = free_port()
-        plugins = folder / "enabled_plugins"
-        plugins.write_text("[rabbitmq_management].\n" if management else "[].\n")
+        enabled = folder / "enabled_plugins"
+        enabled.write_text(f"[{', '.join([*(['rabbitmq_management'] if management else []), *plugins])}].\n")
         management_port = free_port() if management else 0
         self.management_url: Final = f"http://guest:guest@127.0.0.1:{management_port}" if management else ""
         config = folder / "rabbitmq.conf"
@@ -111,7 +113,7 @@ class RabbitMQ:
             "RABBITMQ_CONFIG_FILE": str(config),
             "RABBITMQ_CONF_ENV_FILE": str(folder / "no-such-file"),
             "RABBITMQ_ADVANCED_CONFIG_FILE": str(advanced),
-            "RABBITMQ_ENABLED_PLUGINS_FILE": str(plugins),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(enabled),
             "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
             "RABBITMQ_LOG_BASE": str(folder / "log"),
             "RABBITMQ_PID_FILE": str(folder / "pid"),
@@ -231,18 +233,21 @@ async def _delete(url: str, queues: Sequence[str]) -> None:
 
 
 @contextmanager
-def rabbitmq(settings: Mapping[str, int] | None = None, *, management: bool = False) -> Iterator[RabbitMQ]:
+def rabbitmq(
+    settings: Mapping[str, int] | None = None, *, management: bool = False, plugins: Sequence[str] = ()
+) -> Iterator[RabbitMQ]:
     """Runs a new, empty RabbitMQ while the block runs.
 
     Args:
         settings: See `RabbitMQ`.
         management: See `RabbitMQ`.
+        plugins: See `RabbitMQ`.
 
     Raises:
         ServerMissing: It is not installed.
     """
     with tempfile.TemporaryDirectory(prefix="hub-rabbitmq-", ignore_cleanup_errors=True) as folder:
-        server = RabbitMQ(Path(folder), settings, management=management)
+        server = RabbitMQ(Path(folder), settings, management=management, plugins=plugins)
         try:
             server.start()
             yield server

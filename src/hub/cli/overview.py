@@ -12,7 +12,7 @@ from typing import Final
 
 EXIT_CODES: Final = (
     "0 success, also after a signal; "
-    "1 a crash, a task that failed (`hub call`, `hub task`, `hub stream`, `hub batch`), or a command that could not do "
+    "1 a crash, a task that failed (`hub call`, `hub task`, `hub stream`, `hub batch`, `hub bench`), or a command that could not do "
     "everything (`hub dead`, `hub schema`), found errors in files (`hub proto`), a problem (`hub doctor`) or a difference (`hub client`); "
     "2 invalid arguments, settings or code of a model, or a server that refuses the connection: a retry fails in the same "
     "way until something is changed; "
@@ -98,6 +98,11 @@ GROUPS: Final[Mapping[str, Sequence[CommandEntry]]] = {
             "batch",
             "hub.cli.client.app:batch",
             "Submit each line of a file, and write a line with the outcome for each, in order.",
+        ),
+        CommandEntry(
+            "bench",
+            "hub.cli.client.app:bench",
+            "Call a model for some seconds and print rates and latencies by outcome. Piped: JSON.",
         ),
         CommandEntry("client", "hub.cli.generate.app:client", "Make code that calls the models behind a gateway."),
     ),

@@ -125,6 +125,7 @@ class Submission:
         except get_cancelled_exc_class():
             await self.abandon()  # noqa: ASYNC102 - shielded, with a time limit
             raise
+        self.task = task_id_in(response) or self.task
         return self.target.decode(response.content, response.headers.get("content-type", ""))
 
     async def _called(self) -> Response:

@@ -37,7 +37,7 @@ class GatewayConnectionSettings(ProcessSettings):
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class ClientSettings(GatewayConnectionSettings):
-    """`hub call`, `hub submit`, `hub task`, `hub cancel`, `hub stream`, `hub batch` and `hub client`."""
+    """`hub call`, `hub submit`, `hub task`, `hub cancel`, `hub stream`, `hub batch`, `hub bench` and `hub client`."""
 
     gateway_url: Annotated[str, Parameter(help="Base URL of the gateway, http:// or https://.")] = field(
         default=LOCAL_GATEWAY, metadata=SECRET

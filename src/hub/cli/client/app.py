@@ -1,9 +1,10 @@
-"""`hub call`, `hub submit`, `hub task`, `hub cancel`, `hub stream` and `hub batch`: the API of a gateway on the command line."""
+"""`hub call`, `hub submit`, `hub task`, `hub cancel`, `hub stream`, `hub batch` and `hub bench`: the API of a gateway, in the shell."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Parameter
@@ -68,6 +69,34 @@ Key = Annotated[
         help="Idempotency key: the same request under the same key is one task, which an interruption leaves running.",
     ),
 ]
+Rate = Annotated[
+    float | None,
+    Parameter(
+        show_env_var=False,
+        show_default=False,
+        help="Calls per second, however long the answers take; without it each caller waits for its answer.",
+    ),
+]
+Concurrency = Annotated[
+    int | None,
+    Parameter(
+        show_env_var=False,
+        show_default=False,
+        help="Callers, 16 by default. With --rate: calls in flight at most, 256 by default.",
+    ),
+]
+Duration = Annotated[float, Parameter(show_env_var=False, help="Seconds in which calls begin.")]
+WarmUp = Annotated[float, Parameter(show_env_var=False, help="Seconds of calls before that, which are not counted.")]
+Requests = Annotated[
+    str,
+    Parameter(
+        show_env_var=False,
+        show_default=False,
+        allow_leading_hyphen=True,
+        help="Requests, one as JSON in each line, which are sent in turn; - for standard input.",
+    ),
+]
+
 RETRY_FOR: Final = 5.0
 """Seconds that a lost connection or an overloaded gateway is retried: a person waits at the terminal."""
 
@@ -170,6 +199,47 @@ def batch(
     options = _options(timeout, result_ttl, idempotency_key)
     name = parse_model_name(model)
     return _run(partial(run_batch, model=name, file=file, out=out, waiting=not no_wait, options=options), settings)
+
+
+def bench(
+    model: NameOfModel,
+    request: Request = "{}",
+    /,
+    *,
+    file: Requests = "",
+    rate: Rate = None,
+    concurrency: Concurrency = None,
+    duration: Duration = 10.0,
+    warm_up: WarmUp = 1.0,
+    timeout: Timeout = None,
+    json: Json = False,
+    settings: Settings = None,
+) -> int:
+    """Call a model for some seconds and print rates and latencies by outcome. Piped: JSON.
+
+    With --rate a latency counts from the time when the call was due. Ctrl-C ends it and prints what there is. Exit codes: 0 each
+    call was answered once with a response, 1 some were not, or it was interrupted, 2 bad arguments or no such model, 3 the
+    gateway is out of reach.
+    """
+    from hub.cli.client.bench import CALLERS, IN_FLIGHT, BenchPlan, requests_from, run_bench  # noqa: PLC0415
+
+    for name, number in (("--rate", rate), ("--concurrency", concurrency), ("--duration", duration)):
+        if number is not None and not 0 < number < inf:
+            raise ConfigurationError(f"{name} is {number:g}; give a number above 0")
+    if not 0 <= warm_up < inf:
+        raise ConfigurationError(f"--warm-up is {warm_up:g}; give seconds, or 0 for none")
+    plan = BenchPlan(
+        model=parse_model_name(model),
+        requests=requests_from(request, file),
+        rate=rate,
+        concurrency=concurrency or (CALLERS if rate is None else IN_FLIGHT),
+        duration=duration,
+        warm_up=warm_up,
+        timeout=_options(timeout, None, "")["timeout"],
+        retry_for=RETRY_FOR,
+    )
+    settings = settings or ClientSettings()
+    return run_command(partial(run_bench, settings, plan, json_wanted=json), settings, interrupted="interrupted")
 
 
 def _options(timeout: float | None, result_ttl: float | None, key: str) -> dict[str, Any]:
