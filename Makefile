@@ -70,7 +70,7 @@ check: lint types generated docs-check site ## Lint, types, import rules, genera
 lint: $(DEV)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	grep -rlZ --include='*.py' async $(wildcard src examples benchmarks scripts) | $(FLAKE8_ASYNC) --disable $(DISABLED)
+	grep -rlZ --include='*.py' --exclude-dir=programs async $(wildcard src examples benchmarks scripts) | $(FLAKE8_ASYNC) --disable $(DISABLED)
 	grep -rlZ --include='*.py' async tests | $(FLAKE8_ASYNC) --disable $(DISABLED),$(DISABLED_IN_TESTS)
 	cd protos && ../$(BIN)/buf lint
 	$(BIN)/pytest -q tests/meta/test_imports.py

@@ -98,7 +98,7 @@ async def test_the_end_of_a_task_group_raises_a_cancellation_on_asyncio_only(on_
 
 
 async def test_code_can_make_a_cancellation_on_asyncio_only(on_trio: bool) -> None:
-    cancelled = anyio.get_cancelled_exc_class()
+    cancelled = anyio.get_cancelled_exc_class()  # noqa: ASYNC118 - the class is compared, not caught
     if on_trio:
         with pytest.raises(TypeError, match="no public constructor"):
             cancelled()
@@ -142,7 +142,7 @@ def test_an_exit_in_a_task_ends_the_loop_of_asyncio_also_if_it_is_caught() -> No
 
     async def main() -> str:
         try:
-            async with create_task_group() as tg:
+            async with create_task_group() as tg:  # noqa: ASYNC112 - the group is what is shown
                 tg.start_soon(leave)
         except BaseExceptionGroup:
             return "caught"
@@ -316,7 +316,7 @@ async def test_a_generator_that_is_left_open_can_await_in_its_cleanup_on_asyncio
             yield 1
         finally:
             try:
-                await checkpoint()
+                await checkpoint()  # noqa: ASYNC102 - what happens without the shield is shown
                 ended.append("cleaned up")
             except anyio.get_cancelled_exc_class():
                 ended.append("cancelled")
