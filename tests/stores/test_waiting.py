@@ -7,14 +7,18 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import anyio
+import pytest
 from anyio import create_task_group, fail_after, move_on_after
 from anyio.abc import TaskGroup
 
 from hub.ports.result_store import Missing, ResultStore
 from hub.stores.waiters import MAX_EXPECTED
-from hub.task import Task, TaskRecord
+from hub.task import Failure, Outcome, Task, TaskRecord
 from hub.types import TaskState, new_task_id
 from tests.stores.helpers import MANY, ONE, TIMEOUT, Adapter, CancelledAt, record_of, success, task
+
+LARGEST_PUBLISHED = 4096
+"""Bytes of an outcome that `finish.lua` publishes with its record."""
 
 Heard = dict[object, TaskRecord | Missing]
 
@@ -103,8 +107,9 @@ async def test_the_reply_channel_of_a_task_is_notified_from_the_first_change_on(
         assert heard["end"] == await record_of(store, one)
 
 
-async def test_a_task_that_this_process_has_created_is_read_once_when_it_has_ended(
-    adapter: Adapter, store: ResultStore
+@pytest.mark.parametrize(("size", "reads"), [(10, 0), (LARGEST_PUBLISHED + 1, 1)], ids=["small", "larger"])
+async def test_a_small_outcome_comes_with_the_notification_and_a_larger_one_is_read_once(
+    adapter: Adapter, store: ResultStore, size: int, reads: int
 ) -> None:
     one, heard = task(reply_channel=store.channel), Heard()
     with fail_after(TIMEOUT):
@@ -113,10 +118,50 @@ async def test_a_task_that_this_process_has_created_is_read_once_when_it_has_end
             hear(tg, store, heard, "end", one)
             await until_waiting(store, 1)
             await other.start([one], ONE, attempts=MANY)
-            await other.finish([success(one)])
+            await other.finish([replace(success(one), body=bytes(range(256)) * (size // 256 + 1))])
         assert heard["end"] == await record_of(store, one)
     if adapter.shared:
-        assert sum(store.statistics().calls["watch"].sizes.counts) == 1
+        watched = store.statistics().calls.get("watch")
+        assert (sum(watched.sizes.counts) if watched else 0) == reads
+
+
+async def test_an_outcome_that_came_before_the_call_waits_is_not_read(adapter: Adapter, store: ResultStore) -> None:
+    one = task(reply_channel=store.channel)
+    with fail_after(TIMEOUT):
+        async with peer(adapter, store) as other:
+            await store.create([one])
+            await other.start([one], ONE, attempts=MANY)
+            await other.finish([success(one)])
+            for _ in range(10):
+                await store.fetch([one.id])  # the notification has come by then
+            found = await store.wait_for_change(one.id, after=0, until_terminal=True)
+            assert found == await record_of(store, one)
+    if adapter.shared:
+        assert "watch" not in store.statistics().calls
+
+
+async def test_a_dead_task_that_was_reset_is_not_taken_for_the_outcome_that_came_before(
+    adapter: Adapter, store: ResultStore
+) -> None:
+    one, heard = task(reply_channel=store.channel), Heard()
+    with fail_after(TIMEOUT):
+        async with peer(adapter, store) as other:
+            await store.create([one])
+            await other.start([one], ONE, attempts=MANY)
+            dead = Outcome(
+                task_id=one.id, state=TaskState.DEAD, failure=Failure(code="dead", message=""), finished_at=1.0
+            )
+            await other.finish([dead])
+            await other.reset([one])
+            for _ in range(10):
+                await store.fetch([one.id])
+            async with create_task_group() as tg:
+                hear(tg, store, heard, "end", one)
+                await until_waiting(store, 1)
+                assert "end" not in heard
+                await other.start([one], ONE, attempts=MANY)
+                await other.finish([success(one)])
+        assert heard["end"] == await record_of(store, one)
 
 
 async def test_changes_between_a_submit_and_the_call_that_waits_for_it_are_not_missed(

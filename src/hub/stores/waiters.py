@@ -21,13 +21,16 @@ class Waiter:
 
     Attributes:
         must_read: Whether what it waits for may have happened already. If not, a read before the first wake-up is useless.
+        known: The record as of the last change before the call, if that came with it.
     """
 
     def __init__(self, *, after: int, until_terminal: bool) -> None:
         self.must_read = True
+        self.known: TaskRecord | None = None
         self._after = after
         self._until_terminal = until_terminal
         self._stale = False
+        self._record: TaskRecord | None = None
         self._woken = Notifier()
 
     def is_satisfied_by(self, revision: int, state: TaskState | None) -> bool:
@@ -39,14 +42,17 @@ class Waiter:
     def accepts(self, found: TaskRecord | Missing) -> bool:
         return isinstance(found, Missing) or self.is_satisfied_by(found.revision, found.state)
 
-    def wake(self) -> None:
+    def wake(self, record: TaskRecord | None = None) -> None:
         self._stale = True
+        self._record = record
         self._woken.notify()
 
-    async def wait(self) -> None:
-        """Returns once `wake` was called since the last return."""
+    async def wait(self) -> TaskRecord | None:
+        """Returns once `wake` was called since the last return; the record that the last of these calls came with."""
         await self._woken.wait_for(lambda: self._stale)
         self._stale = False
+        record, self._record = self._record, None
+        return record
 
 
 @final
@@ -56,16 +62,23 @@ class Waiters:
     def __init__(self) -> None:
         self._waiters: dict[TaskId, set[Waiter]] = {}
         self._count = 0
-        self._expected: dict[TaskId, tuple[int, TaskState | None]] = {}
+        self._expected: dict[TaskId, tuple[int, TaskState | None, TaskRecord | None]] = {}
 
     def __len__(self) -> int:
         return self._count
+
+    def __contains__(self, task_id: TaskId) -> bool:
+        """Whether a call waits for the task, or is expected to."""
+        return task_id in self._waiters or task_id in self._expected
 
     @contextmanager
     def waiting(self, task_id: TaskId, *, after: int, until_terminal: bool) -> Generator[Waiter]:
         waiter = Waiter(after=after, until_terminal=until_terminal)
         last = self._expected.pop(task_id, None)
-        waiter.must_read = last is None or waiter.is_satisfied_by(*last)
+        if last is not None:
+            revision, state, record = last
+            waiter.must_read = waiter.is_satisfied_by(revision, state)
+            waiter.known = None if state is TaskState.DEAD else record  # the dead may have been reset since
         same_task = self._waiters.setdefault(task_id, set())
         same_task.add(waiter)
         self._count += 1
@@ -77,13 +90,22 @@ class Waiters:
             if not same_task:
                 self._waiters.pop(task_id, None)
 
-    def changed(self, task_id: TaskId, revision: int, state: TaskState | None) -> None:
-        """Wakes the calls that wait for this change; `state` is `None` when the record is no more."""
+    def changed(
+        self, task_id: TaskId, revision: int, state: TaskState | None, record: TaskRecord | None = None
+    ) -> None:
+        """Wakes the calls that wait for this change.
+
+        Args:
+            task_id: The task.
+            revision: The revision of its record.
+            state: The state that it has now; `None` when the record is no more.
+            record: The record, if it came with the change.
+        """
         if task_id in self._expected:
-            self._expected[task_id] = (revision, state)
+            self._expected[task_id] = (revision, state, record)
         for waiter in self._waiters.get(task_id, ()):
             if waiter.is_satisfied_by(revision, state):
-                waiter.wake()
+                waiter.wake(record)
 
     def expect(self, task_id: TaskId) -> None:
         """Notes the changes of a task from now on, for the first call that waits for it.
@@ -91,7 +113,7 @@ class Waiters:
         Args:
             task_id: A task that is to be created, and whose changes are all reported to `changed`.
         """
-        self._expected[task_id] = (0, TaskState.QUEUED)
+        self._expected[task_id] = (0, TaskState.QUEUED, None)
         if len(self._expected) > MAX_EXPECTED:
             del self._expected[next(iter(self._expected))]
 

@@ -7,6 +7,7 @@ the task's keys is no task record.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate, pairwise
 from math import isnan
 from typing import Final, NamedTuple, TypeAlias, TypeVar
 
@@ -251,17 +252,42 @@ def _fraction(text: str) -> float | None:
     return None if isnan(value) else min(max(value, 0.0), 1.0)
 
 
-def announcement(message: bytes) -> tuple[TaskId, int, TaskState | None]:
-    """Task, revision and state out of a wake-up; no state when the task was withdrawn.
+class Announcement(NamedTuple):
+    """A change of a task.
+
+    Attributes:
+        state: The state that the task has now; `None` when it was withdrawn.
+        packed: Its record, for `announced`; empty if it was not published.
+    """
+
+    task_id: TaskId
+    revision: int
+    state: TaskState | None
+    packed: bytes
+
+
+def announcement(message: bytes) -> Announcement:
+    """A change out of a notification.
 
     Raises:
         Undecodable: Something else was published on our channel.
     """
+    change, _, packed = message.partition(b"\n")
     try:
-        task_id, revision, word = message.decode().split(" ")
-        return TaskId(task_id), int(revision), _state("wake-up", word)
+        task_id, revision, word = change.decode().split(" ")
+        return Announcement(TaskId(task_id), int(revision), _state("wake-up", word), packed)
     except ValueError as error:
         raise Undecodable("wake-up", str(error)) from error
+
+
+def announced(task_id: TaskId, packed: bytes) -> TaskRecord | None:
+    """The record of an announcement. `None` if it cannot be read; a fetch reports why."""
+    lengths, _, texts = packed.partition(b"\n")
+    try:
+        ends = [0, *accumulate(map(int, lengths.split()))]
+        return record(task_id, [texts[start:end] for start, end in pairwise(ends)])
+    except (ValueError, Undecodable):
+        return None
 
 
 def _state(what: str, word: str) -> TaskState | None:

@@ -267,9 +267,10 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
         self, task_id: TaskId, *, after: int, until_terminal: bool = False
     ) -> TaskRecord | Missing:
         with self._waiters.waiting(task_id, after=after, until_terminal=until_terminal) as waiter:
-            if not waiter.must_read:
-                await waiter.wait()
+            record = waiter.known if waiter.must_read else await waiter.wait()
             while True:
+                if record is not None and waiter.accepts(record):
+                    return record
                 found = await self._watched.submit(task_id)
                 if isinstance(found, Undecodable):
                     raise found
@@ -277,7 +278,7 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
                     found = await self._whole(task_id, found)
                 if waiter.accepts(found):
                     return found
-                await waiter.wait()
+                record = await waiter.wait()
 
     @override
     def statistics(self) -> StoreStatistics:
@@ -442,11 +443,12 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
     def _on_messages(self, messages: Sequence[bytes]) -> None:
         for message in messages:
             try:
-                task_id, revision, state = replies.announcement(message)
+                task_id, revision, state, packed = replies.announcement(message)
             except Undecodable as error:
                 _log.warning("a notification that cannot be read", channel=self._channel, reason=error.reason)
                 continue
-            self._waiters.changed(task_id, revision, state)
+            record = replies.announced(task_id, packed) if packed and task_id in self._waiters else None
+            self._waiters.changed(task_id, revision, state, record)
             if state is not None and state.terminal:
                 self._running.ended(task_id)
 

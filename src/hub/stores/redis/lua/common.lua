@@ -15,13 +15,13 @@ local function with_channel(channels, channel)
   return channels .. ' ' .. channel
 end
 
--- Publishes a change to the channels.
-local function announce(record, channels, revision, state)
+-- Publishes a change to the channels, followed by `more` if that is given.
+local function announce(record, channels, revision, state, more)
   if not channels or channels == '' then
     return
   end
   -- The key is 'hub:{' .. id .. '}:record'.
-  local message = string.sub(record, 6, -9) .. ' ' .. revision .. ' ' .. state
+  local message = string.sub(record, 6, -9) .. ' ' .. revision .. ' ' .. state .. (more or '')
   if not string.find(channels, ' ', 1, true) then
     redis.call('PUBLISH', channels, message)
     return

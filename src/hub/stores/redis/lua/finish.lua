@@ -5,6 +5,7 @@
 -- lives}; with the children of the task as a fourth element if it has any), 0 for one that came too late, -1 when nothing is
 -- known of the task.
 local now, tombstone_ms, own = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+local LARGEST_PUBLISHED = 4096 -- bytes of an outcome that is published with its record, so that no waiter has to fetch it
 local answers = {}
 
 local function counts(record, state, revision, record_ms, children)
@@ -17,6 +18,16 @@ local function counts(record, state, revision, record_ms, children)
     return revision
   end
   return {revision, redis.call('HGET', record, 'model'), record_ms}
+end
+
+-- What follows a change when the record is published with it: on a line of their own the lengths of the texts that HGETALL
+-- answers, then the texts.
+local function whole(record)
+  local texts, lengths = redis.call('HGETALL', record), {}
+  for k = 1, #texts do
+    lengths[k] = #texts[k]
+  end
+  return '\n' .. table.concat(lengths, ' ') .. '\n' .. table.concat(texts)
 end
 
 -- Whether a streaming run is the newest one, and all chunks of a success are stored.
@@ -46,7 +57,7 @@ for i = 1, #KEYS, 2 do
   elseif made ~= '' and not streamed(record, state, made, fields[7]) then
     answers[n] = 0
   else
-    local revision, notified, runners = fields[2] + 1, fields[4], fields[5]
+    local revision, waiters, runners = fields[2] + 1, fields[4], fields[5]
     local record_ms = math.max(1, math.floor((tonumber(fields[3]) or 0) * 1000))
     redis.call('HSET', record, 'state', state, 'revision', revision, 'outcome', outcome, 'updated_at', now,
       'channels', '', 'runners', '')
@@ -56,13 +67,17 @@ for i = 1, #KEYS, 2 do
     end
     redis.call('SET', tombstone, state, 'PX', record_ms + tombstone_ms)
     if runners and not (alone == '1' and runners == own) then
+      local others = ''
       for runner in string.gmatch(runners, '%S+') do
-        if alone ~= '1' or runner ~= own then
-          notified = with_channel(notified, runner)
+        if (alone ~= '1' or runner ~= own) and with_channel(waiters, runner) ~= waiters then
+          others = with_channel(others, runner)
         end
       end
+      announce(record, others, revision, state)
     end
-    announce(record, notified, revision, state)
+    if waiters and waiters ~= '' then
+      announce(record, waiters, revision, state, #outcome <= LARGEST_PUBLISHED and whole(record) or nil)
+    end
     answers[n] = counts(record, state, revision, record_ms, fields[6])
   end
 end
