@@ -151,9 +151,8 @@ def root_help(columns: int | None = None, *, bold: bool | None = None) -> str:
         bold: Whether headings are bold; by default on a terminal, unless `NO_COLOR` is set.
     """
     width = min(columns or shutil.get_terminal_size().columns, WIDEST)
-    if bold is None:
-        bold = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    return "\n".join(_lines(width, bold=bold)) + "\n"
+    chosen = sys.stdout.isatty() and not os.environ.get("NO_COLOR") if bold is None else bold
+    return "\n".join(_lines(width, bold=chosen)) + "\n"
 
 
 def _lines(width: int, *, bold: bool) -> Iterator[str]:

@@ -182,9 +182,9 @@ class _OutsideOfGroups:
 
     def _only(self, error: BaseException | None) -> BaseException | None:
         """What is raised instead of an error."""
+        inner = [] if error is None else list(iterate_exceptions(error))
         only = error
-        if isinstance(error, BaseExceptionGroup):
-            inner = list(iterate_exceptions(error))
+        if inner and inner[0] is not error:  # of a group
             if len(inner) > 1 or isinstance(inner[0], get_cancelled_exc_class()):
                 return error
             only = inner[0]
