@@ -13,11 +13,11 @@ from typing import IO, Any, Final
 from anyio import Event, create_memory_object_stream, create_task_group
 from anyio.abc import ObjectReceiveStream, ObjectSendStream, TaskGroup
 from anyio.to_thread import run_sync
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 
 from hub.cli.client.commands import STDIN, unreadable
 from hub.cli.command import EXIT_OK, EXIT_PARTIAL
+from hub.cli.progress import progress_bar
 from hub.client.batch import BatchAnswer
 from hub.client.client import Client
 from hub.client.snapshot import TaskSnapshot
@@ -57,7 +57,7 @@ async def run_batch(
     with ExitStack() as files:
         lines = _stdin_lines() if file == STDIN else _file_lines(files.enter_context(_open(file)))
         output = _output(files, out)
-        progress = files.enter_context(_progress(shown=bool(out) or not sys.stdout.isatty()))
+        progress = files.enter_context(progress_bar("without a result", shown=bool(out) or not sys.stdout.isatty()))
         bar = progress.add_task(model, total=_count(file), failed=0)
         sender, receiver = create_memory_object_stream[_Outcome](WINDOW)
         async with create_task_group() as tg:
@@ -115,21 +115,6 @@ async def _write(receiver: ObjectReceiveStream[_Outcome], output: IO[str], progr
             output.flush()
             progress.update(bar, advance=1, failed=failed)
     return failed
-
-
-def _progress(*, shown: bool) -> Progress:
-    """A bar on stderr if that is a terminal and the lines go elsewhere."""
-    to = Console(stderr=True)
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TaskProgressColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[failed]} without a result"),
-        console=to,
-        disable=not (shown and to.is_terminal),
-    )
 
 
 def _open(file: str) -> IO[bytes]:

@@ -14,6 +14,7 @@ from hub.cli.command import EXIT_OK, EXIT_PARTIAL
 from hub.cli.dead.decode import decode_body
 from hub.cli.dead.render import as_json, body_lines, count_codes, detail, letter_lines, record_of
 from hub.cli.dead.session import TIMEOUT, DeadLetterSession, open_session, progress_timeout
+from hub.cli.progress import progress_bar
 from hub.cli.resources import open_broker
 from hub.cli.terminal import console, one_line, printable
 from hub.dead_letters import DeadLetter, Replayed, Replayer, records_of, settle_broker_deaths
@@ -107,16 +108,19 @@ async def replay_letters(
     out = console()
     reported: list[Replayed] = []
 
-    with progress_timeout() as scope:
+    with progress_timeout() as scope, progress_bar("left") as progress:
+        bar = progress.add_task("replaying", total=None, failed=0)
 
         def report(replayed: Replayed) -> None:
             scope.deadline = current_time() + TIMEOUT  # progress was made
             reported.append(replayed)
+            progress.update(bar, advance=1, failed=sum(bool(each.problem) for each in reported))
             _print_line(one_line(replayed.id), "left" if replayed.problem else "replayed", replayed.problem)
 
         async with open_session(model, settings, limit=limit) as session:
             selection = session.select(ids, code)
             await _report_missing(session, selection.missing, code)
+            progress.update(bar, total=len(selection.letters))
             await Replayer(
                 consumer=session.consumer,
                 broker=session.broker,
