@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 MODELS ?= examples.model_a:ModelA examples.digits:Digits examples.writer:Writer
 ARGS ?=
 # Number of processes that run tests, each with its own RabbitMQ and Redis. They wait for servers most of the time.
-WORKERS ?= 2
+WORKERS ?= 3
 
 # A worker runs whole files, for the servers and processes that their tests share. tests/conftest.py puts long files first.
 DIST := -n $(WORKERS) --dist loadfile --no-loadscope-reorder

@@ -10,13 +10,26 @@ LIMIT = 200_000
 NAMES = {"dashboard-light", "dashboard-dark", "dashboard-phone", "models", "tasks", "task", "api"}
 
 
+PLOTS = {"benchmarks-cpu", "benchmarks-rates"}
+
+
 def test_every_picture_is_a_png_of_less_than_200_kb() -> None:
-    found = {path.stem: path for path in IMAGES.iterdir()}
+    found = {path.stem: path for path in IMAGES.iterdir() if path.suffix != ".svg"}
     assert found.keys() == NAMES
     for path in found.values():
         assert path.suffix == ".png"
         assert path.read_bytes().startswith(b"\x89PNG\r\n")
         assert path.stat().st_size < LIMIT, path.name
+
+
+def test_every_plot_is_a_small_svg_on_the_page_of_benchmarks() -> None:
+    page = (ROOT / "docs" / "benchmarks.md").read_text()
+    found = {path.stem: path for path in IMAGES.iterdir() if path.suffix == ".svg"}
+    assert found.keys() == PLOTS
+    for name, path in found.items():
+        assert path.stat().st_size < LIMIT
+        assert "<svg" in path.read_text()
+        assert f"images/{name}.svg" in page
 
 
 def test_every_picture_is_shown_in_the_readme() -> None:
