@@ -9,6 +9,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 SLOW: Final = (
+    "brokers/test_delays.py",
     "brokers/test_deleted_queues.py",
     "browser",
     "cli/test_doctor.py",
@@ -59,6 +60,7 @@ SLOW: Final = (
     "model/test_streams.py",
     "observability",
     "observability/test_watchdog.py",
+    "registry/test_http.py",
     "registry/test_service.py",
     "registry/test_watch.py",
     "system",
