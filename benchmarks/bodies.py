@@ -113,7 +113,8 @@ async def others(url: str, waits: list[float]) -> None:
 
 
 async def beside(url: str, name: str, body: bytes) -> None:
-    request = b"POST /v1/models/Big HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+    head = b"POST /v1/models/Big HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    request = head % len(body) + body
     waits: list[float] = []
     calls: list[float] = []
     status = 0

@@ -82,7 +82,8 @@ reach together. CPU per task is the figure that a busy machine changes least.
   is an option: [`benchmarks/peers/programs`](../benchmarks/peers/programs). taskiq's results are polled every 50 ms, every
   millisecond for one task at a time, and every 5 ms behind FastAPI: what was fastest of several. A FastStream client has one request
   in flight, so there are 16 of them.
-* streaQ's `result()` ends its subscription before it returns, and coredis takes 0.1 s for that: what "one at a time" shows.
+* One at a time, streaQ answers after 0.1 s. Its `result()` ends a subscription before it returns, for which coredis waits 0.1 s
+  at most; that this is the cause is from reading, not from a test.
 * RabbitMQ 3 translates repid's AMQP 1.0 in a plugin; RabbitMQ 4 speaks it natively.
 * "inexact" is a system with an entry under [Failures](#failures). One that promises a task *at least once* may run it twice.
 * "us" is CPU in microseconds per task. "Our Python" is that of client and worker; the load generator of the HTTP tables is not
