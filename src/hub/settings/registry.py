@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hub.ports.directory import LoginLimits
 
 MAX_INSTANCES: Final = 10_000
-"""Instances of a hub at most. One registry pings them all with 0.4 of a core: see `benchmarks.fleet`."""
+"""Instances of a hub at most. One registry pings them all with a quarter of a core: see `benchmarks.fleet`."""
 
 ContractMode = Literal["strict", "compatible"]
 
