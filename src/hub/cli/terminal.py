@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 PIPED_WIDTH: Final = 200
@@ -26,6 +27,26 @@ _UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 def console() -> Console:
     known = sys.stdout.isatty() or "COLUMNS" in os.environ
     return Console(width=None if known else PIPED_WIDTH, highlight=False, markup=False)
+
+
+def progress_bar(problems: str, *, shown: bool = True) -> Progress:
+    """A bar on stderr, if that is a terminal. Lines that are printed meanwhile appear above it.
+
+    Args:
+        problems: What follows the number in the field `failed` of its task.
+        shown: Whether to show it at all.
+    """
+    to = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[failed]} " + problems),
+        console=to,
+        disable=not (shown and to.is_terminal),
+    )
 
 
 def printable(text: str) -> str:

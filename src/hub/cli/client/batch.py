@@ -17,7 +17,7 @@ from rich.progress import Progress
 
 from hub.cli.client.commands import STDIN, unreadable
 from hub.cli.command import EXIT_OK, EXIT_PARTIAL
-from hub.cli.progress import progress_bar
+from hub.cli.terminal import progress_bar
 from hub.client.batch import BatchAnswer
 from hub.client.client import Client
 from hub.client.snapshot import TaskSnapshot

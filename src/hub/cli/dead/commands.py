@@ -14,9 +14,8 @@ from hub.cli.command import EXIT_OK, EXIT_PARTIAL
 from hub.cli.dead.decode import decode_body
 from hub.cli.dead.render import as_json, body_lines, count_codes, detail, letter_lines, record_of
 from hub.cli.dead.session import TIMEOUT, DeadLetterSession, open_session, progress_timeout
-from hub.cli.progress import progress_bar
 from hub.cli.resources import open_broker
-from hub.cli.terminal import console, one_line, printable
+from hub.cli.terminal import console, one_line, printable, progress_bar
 from hub.dead_letters import DeadLetter, Replayed, Replayer, records_of, settle_broker_deaths
 from hub.errors import ConnectionLost
 from hub.http.client import open_client
