@@ -7,24 +7,31 @@ import struct
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast, final
 from urllib.parse import urlsplit
 
 import anyio
 import msgspec
 import pytest
-from anyio import fail_after
-from anyio.abc import SocketAttribute, SocketStream
+from anyio import current_time, fail_after
+from anyio.abc import ByteStream, SocketAttribute, SocketStream
+from anyio.lowlevel import checkpoint
 from litestar import Litestar, Request, Response, get, post
 from litestar.params import JSONBody
 from structlog.testing import capture_logs
+from typing_extensions import override
 
 from hub.concurrency.services import background_service
 from hub.http.disconnect import cancelled_on_disconnect
 from hub.http.problems import EXCEPTION_HANDLERS
+from hub.http.serve.client import DISCONNECT_TIMEOUT, ConnectionLimits
+from hub.http.serve.connection import HttpConnection
 from hub.http.serve.listen import ListenAddress
 from hub.http.serve.server import serve
 from hub.http.streaming import DuplexStreamingResponse, RequestBody, Write
+
+if TYPE_CHECKING:
+    from litestar.types import ASGIApp
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
@@ -157,3 +164,84 @@ async def test_a_disconnect_at_any_other_moment_is_no_error(
 
     assert [line for line in lines if line["log_level"] != "debug"] == []
     assert [record for record in caplog.records if record.levelname in {"WARNING", "ERROR", "CRITICAL"}] == []
+
+
+@final
+class LostStream(ByteStream):
+    """A client whose request has arrived. That it has gone is noticed by the second write to it, not by reading."""
+
+    def __init__(self, request: bytes) -> None:
+        self._request = request
+        self.sent = 0
+
+    @override
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        if not self._request:
+            await anyio.sleep_forever()
+        request, self._request = self._request, b""
+        return request
+
+    @override
+    async def send(self, item: bytes) -> None:
+        await checkpoint()
+        self.sent += 1
+        if self.sent > 1:
+            raise anyio.BrokenResourceError
+
+    @override
+    async def send_eof(self) -> None:
+        raise NotImplementedError
+
+    @override
+    async def aclose(self) -> None:
+        await checkpoint()
+
+
+def lost_connection(app: Litestar) -> HttpConnection:
+    return HttpConnection(
+        LostStream(post_to("/talk", "Content-Length: 0", "")),
+        cast("ASGIApp", app),
+        limits=ConnectionLimits(),
+        scheme="http",
+        server=("127.0.0.1", 80),
+        client=None,
+    )
+
+
+async def test_a_client_whose_disconnect_is_noticed_by_a_write_is_reported() -> None:
+    reported: list[str] = []
+
+    async def report() -> None:
+        await checkpoint()
+        reported.append("disconnected")
+
+    @post("/talk")
+    async def talk(request: Request[Any, Any, Any]) -> Response[bytes]:
+        async def endless(_body: RequestBody, write: Write) -> None:
+            while True:
+                await write(b"a")
+
+        await request.body()
+        return DuplexStreamingResponse(endless, media_type="text/plain", body_read=True, on_disconnect=report)
+
+    with fail_after(5):
+        await lost_connection(Litestar([talk], openapi_config=None, logging_config=None)).run()
+    assert reported == ["disconnected"]
+
+
+async def test_an_application_that_does_not_heed_a_disconnect_is_cancelled() -> None:
+    async def endless(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while True:
+            await send({"type": "http.response.body", "body": b"a", "more_body": True})
+
+    connection = lost_connection(cast("Any", endless))
+    began = current_time()
+    with fail_after(5):
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(connection.run)
+            await anyio.wait_all_tasks_blocked()
+            connection.close_when_expired(began + DISCONNECT_TIMEOUT - 0.1)
+            await anyio.wait_all_tasks_blocked()
+            assert not connection.scope.cancel_called
+            connection.close_when_expired(current_time() + DISCONNECT_TIMEOUT)

@@ -29,8 +29,9 @@ LINGERING_CLOSE_TIMEOUT: Final = 2.0
 """Seconds that the rest of a request is read after the reply: to close a connection with unread bytes would discard the
 end of the reply (RFC 9112 section 9.6)."""
 
-SEND_TIMEOUT: Final = 60.0
-"""Seconds that a client may leave a chunk of the reply unread before the connection is closed."""
+SEND_TIMEOUT: Final = 55.0
+"""Seconds that a client may leave a chunk of the reply unread before the connection is closed. Less than `UNREAD`, after
+which the server cancels the connection: `on_disconnect` could not be called any more."""
 
 RequestBody: TypeAlias = MemoryObjectReceiveStream[bytes | HubError]
 """Chunks of the request; an error in place of a part that cannot be decoded, and nothing after that."""

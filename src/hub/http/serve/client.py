@@ -16,7 +16,6 @@ import msgspec
 import structlog
 from anyio import (
     BrokenResourceError,
-    CancelScope,
     ClosedResourceError,
     EndOfStream,
     Lock,
@@ -36,6 +35,9 @@ from hub.http.server_counts import LOAD
 
 UNREAD: Final = 60.0
 """Seconds that a client may leave a piece of a reply unread; then its connection is broken."""
+
+DISCONNECT_TIMEOUT: Final = 20.0
+"""Seconds that an application has to end its reply to a client that has gone; then it is cancelled."""
 
 LINGER: Final = 2.0
 """Seconds that the rest of a request is read after the reply to it: closing on unread bytes would destroy what the client
@@ -92,24 +94,23 @@ class ClientStream:
     Args:
         stream: The accepted connection.
         limits: What the client may take.
-        scope: Cancelled when the client has gone in the middle of a reply.
 
     Attributes:
         limits: What the client may take.
         parser: Has the parsed requests.
         reading: Held by the task that reads.
         gone: Whether the client has closed the connection.
-        expires: Until when the client has to read what it was sent, or to send a request; a time of the event loop.
+        expires: Until when the client has to read what it was sent, or to send a request, or the application to end its
+            reply to a client that has gone; a time of the event loop.
     """
 
-    def __init__(self, stream: ByteStream, limits: ConnectionLimits, scope: CancelScope) -> None:
+    def __init__(self, stream: ByteStream, limits: ConnectionLimits) -> None:
         self.limits: Final = limits
         self.parser: Final = RequestParser(limits.head_limit)
         self.reading: Final = Lock(fast_acquire=True)
         self.gone = False
         self.expires = inf
         self._stream = stream
-        self._scope = scope
         self._writing = Lock(fast_acquire=True)
 
     async def read(self) -> bool:
@@ -125,14 +126,14 @@ class ClientStream:
             raise
         return not self.gone
 
-    async def write(self, data: bytes) -> None:
-        """Sends `data`. If the client has gone, the scope of the connection is cancelled; so it is by the server after `UNREAD` seconds."""
-        known = self.gone
-        if known or not await self.sent(data):
-            if not known:
-                _log.debug("client disconnected before its reply was complete")
-            self._scope.cancel("the client has disconnected")
+    async def write(self, data: bytes) -> bool:
+        """Sends `data` of a reply; `False` if the client has gone. The server cancels it after `UNREAD` seconds."""
+        if self.gone:
             await checkpoint()
+        elif not await self.sent(data):
+            _log.debug("client disconnected before its reply was complete")
+            self.expires = current_time() + DISCONNECT_TIMEOUT
+        return not self.gone
 
     async def sent(self, data: bytes) -> bool:
         """Sends `data`; `False` if the client has gone."""

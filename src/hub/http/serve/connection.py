@@ -41,7 +41,7 @@ class HttpConnection:
         self.scope = CancelScope()
         self.idle_since: float | None = None
         self.closing = False
-        self._client = ClientStream(stream, limits, self.scope)
+        self._client = ClientStream(stream, limits)
         self._addresses = (scheme, server, client)
         self._app = app
         self._used = False
@@ -65,7 +65,7 @@ class HttpConnection:
         A cancel scope with a deadline for each of the two would cost an asyncio server a third of its requests per second.
         """
         if self._client.expires <= now:
-            self.scope.cancel("the client neither sends nor reads")
+            self.scope.cancel("the client neither sends nor reads, or has gone")
         elif self._exchange is not None and self._exchange.abandoned():
             self.scope.cancel("the client has disconnected")
 

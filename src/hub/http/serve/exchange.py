@@ -157,7 +157,12 @@ class Exchange:
     # --- the reply ----------------------------------------------------------------------------------------------------
 
     async def send(self, message: Message) -> None:
-        """Takes a message of the reply. Nothing is sent any more once the request is refused."""
+        """Takes a message of the reply. Nothing is sent any more once the request is refused.
+
+        If the client has gone and there is more to come, this does not return: `receive` says `http.disconnect`, and the
+        application cancels its reply. So it can still do what is due then (a call's task is cancelled), which it could not
+        in a scope that is cancelled already. One that does not heed `receive` is cancelled after `DISCONNECT_TIMEOUT`.
+        """
         if self._refused is not None:
             await checkpoint()
             return
@@ -172,14 +177,17 @@ class Exchange:
         data = self._framed(body, more=more)
         self._begun = True
         self._complete = not more
+        there = True
         if opening and len(data) > PIECE:
-            await self._client.write(opening)
+            there = await self._client.write(opening)
         else:
             data = opening + data
         if data:
-            await self._client.write(data)
-        if self._complete:
-            self._watching.cancel("the reply is complete")
+            there = await self._client.write(data)
+        if self._complete or not there:
+            self._watching.cancel("the reply is complete, or its client has gone")
+            if not self._complete:
+                await sleep_forever()
 
     def _opening(self, size: int, *, more: bool) -> bytes:
         """The status line and the headers. Decides how the body is delimited (RFC 9112 section 6)."""
