@@ -12,7 +12,7 @@ from anyio.abc import TaskStatus
 from structlog.testing import capture_logs
 
 from hub.concurrency import services
-from hub.concurrency.services import ServiceEnded, as_service, background_service, hold_open
+from hub.concurrency.services import ServiceEnded, background_service, hold_open
 from hub.errors import ConnectionLost, ConnectionRefused
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
@@ -162,23 +162,6 @@ async def test_a_service_may_return_when_it_is_stopped() -> None:
     with fail_after(5):
         async with background_service(swallows_its_cancellation, name="service"):
             stopped.set()
-
-
-async def test_a_function_that_runs_for_ever_becomes_a_service() -> None:
-    events: list[str] = []
-
-    async def work() -> None:
-        events.append("runs")
-        try:
-            await sleep_forever()
-        finally:
-            events.append("cancelled")
-
-    with fail_after(5):
-        async with background_service(as_service(work), name="work"):
-            await anyio.wait_all_tasks_blocked()
-            assert events == ["runs"]
-    assert events == ["runs", "cancelled"]
 
 
 async def test_a_resource_stays_open_while_its_block_drains() -> None:

@@ -129,16 +129,6 @@ async def hold_open(
         yield resource
 
 
-def as_service(work: Callable[[], Awaitable[object]]) -> Service[None]:
-    """A service out of an async function that runs until it is cancelled, and is up as soon as it has been called."""
-
-    async def service(*, task_status: TaskStatus[None]) -> None:
-        task_status.started()
-        await work()
-
-    return service
-
-
 def on_stop(callback: Callable[[], None]) -> None:
     """Registers a callback for the beginning of a shutdown: it is called each time that the block of a service has ended.
 

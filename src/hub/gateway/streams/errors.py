@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, final
+from typing import final
 
 from typing_extensions import override
 
@@ -11,8 +11,6 @@ from hub.gateway.tasks.errors import TaskError
 from hub.http.media_types import EVENT_STREAM, NDJSON
 from hub.http.middleware.root_path import rooted
 from hub.types import TaskState
-
-STREAM_FORMS: Final = f"{EVENT_STREAM} or {NDJSON}"
 
 
 @final

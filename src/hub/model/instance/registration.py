@@ -88,16 +88,10 @@ class Registration(AsyncContextManagerMixin):
         self._changed = Notifier()
         self._logged_in = Notifier()
         self._logged_in_at = 0.0
-        self._logins = 0
         self._reported_consuming: bool | None = None
         self._reported_loading = request.loading
         self._keeping = CancelScope()
         self._logged_out = False
-
-    @property
-    def logins(self) -> int:
-        """Number of logins; above 1 the registry had lost the instance, or there was a change."""
-        return self._logins
 
     def update_consuming(self, consuming: bool) -> None:  # noqa: FBT001 - a callback with one argument
         """Sets whether the instance takes tasks now, and reports it to the registry soon if that does not know it.
@@ -177,7 +171,6 @@ class Registration(AsyncContextManagerMixin):
                     result = await self._registry.login(request)
                 self._on_login(result)
                 self._attempts.succeeded()
-                self._logins += 1
                 self._logged_in_at = current_time()
                 # A change during the login may have come before or after the ping, whose result is then unknown.
                 self._reported_consuming = request.consuming if changes == self._changes else None
