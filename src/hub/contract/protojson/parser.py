@@ -70,6 +70,13 @@ class MessageParsers:
             self._compile_fields()
         return parser
 
+    def field_parser(self, field: JsonField) -> ValueParser:
+        """The parser of the values of a field of a message that is compiled already. It may be called by any thread."""
+        _, _, parse_value, parse_messages = self._entry(field)
+        if parse_messages is not None:
+            return parse_messages
+        return lambda value, _level, _stats: value if parse_value is None else parse_value(value)
+
     def _compiled(self, message: Descriptor) -> ValueParser:
         """The parser of a message that is compiled already, as all are that an `Any` may contain."""
         return self._parsers[message.full_name]

@@ -9,8 +9,10 @@ Source: https://protobuf.dev/programming-guides/json/
 from __future__ import annotations
 
 import binascii
+import re
 from array import array
 from collections.abc import Callable, Sequence
+from math import ceil, log10
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -28,7 +30,37 @@ _PRECISIONS: Final = (6, 7, 8, 9)
 _EXACT: Final = 2.0**24
 """Up to here every integer is exact in single precision."""
 
-_numbers: Final = msgspec.json.Decoder(list[float])
+_TO_INTEGER: Final = 1.5 * 2.0**52
+"""Adding and subtracting it rounds a double below 2**51 to an integer, halves to even."""
+
+_SAMPLE: Final = 8
+"""Numbers that are looked at before all numbers of a list are."""
+
+_few_digits: Final = re.compile(rb"[^,]{1,8}+(?:,[^,]{1,8}+)*+").fullmatch
+_encode: Final = msgspec.json.Encoder().encode
+
+_Scale: TypeAlias = tuple[float, float, float]
+
+
+def _scales(exponent: int) -> _Scale:
+    """How the numbers with this biased exponent are rounded: a power of ten, half of their distance, ten times the power.
+
+    The first power is the greatest whose multiples are further apart than these numbers. So at most one of its multiples
+    rounds to a number, and if one does, it has the fewest digits. If none does, the next multiple of the second power
+    does. The third is 0 where powers of ten are not exact, or a number is not normal; the first is too, unless it is 0.0.
+    """
+    distance = 2.0 ** (exponent - 150)
+    digits = ceil(-log10(distance))
+    if 1 <= digits <= 22:  # powers of ten up to 10**22 are exact, and so is what a division by them returns
+        return 10.0 ** (digits - 1), distance / 2, 10.0**digits
+    return (0.0 if exponent else 1.0), 2.0**-151, 0.0
+
+
+_SCALES: Final = [_scales(exponent) for exponent in range(256)] + [
+    _scales(exponent) if exponent else (0.0, 0.0, 0.0)  # -0.0 keeps its sign
+    for exponent in range(256)
+]
+"""By the sign and the exponent of a number: its upper nine bits."""
 
 
 def shortest_float32(value: float) -> float:
@@ -39,30 +71,42 @@ def shortest_float32(value: float) -> float:
 
 
 def shortest_float32s(values: Sequence[float]) -> list[float]:
-    """`shortest_float32` of many finite values, formatted and parsed all at once."""
-    shortest = list(values)
-    # Pixels are often whole numbers.
-    if all(map(float.is_integer, shortest)) and max(map(abs, shortest), default=0) <= _EXACT:
-        return shortest
-    waiting: Sequence[int] = range(len(shortest))
-    exact = shortest
+    """`shortest_float32` of many finite values, by a few operations on doubles for each."""
+    # Pixels are often whole numbers, and quantized numbers have few digits.
+    if all(map(float.is_integer, values)) and max(map(abs, values), default=0) <= _EXACT:
+        return list(values)
+    if _has_few_digits(values[:_SAMPLE]) and _has_few_digits(values):
+        return list(values)
+    single = array("f", values)
+    scales = [_SCALES[bits >> 23] for bits in array("I", single.tobytes())]
+    try:
+        shortest = [
+            few
+            if -half < (few := (value * power + _TO_INTEGER - _TO_INTEGER) / power) - value < half
+            else (value * more + _TO_INTEGER - _TO_INTEGER) / more
+            for value, (power, half, more) in zip(values, scales, strict=True)
+        ]
+    except ZeroDivisionError:
+        return [_formatted(value) for value in values]
+    # Below a power of two numbers are closer to each other than above.
+    return shortest if array("f", shortest).tobytes() == single.tobytes() else [_formatted(value) for value in values]
+
+
+def _has_few_digits(values: Sequence[float]) -> bool:
+    """Whether each of these doubles has seven digits at most: no other number with so few rounds to the same value.
+
+    They have eight characters then, with the point; the first and the last have a bracket besides.
+    """
+    return _few_digits(_encode(values)) is not None
+
+
+def _formatted(value: float) -> float:
+    """`shortest_float32` for every finite value."""
     for precision in _PRECISIONS:
-        if not waiting:
-            break
-        text = ("[" + f"%.{precision}g," * len(exact))[:-1] + "]"
-        candidates = _numbers.decode(text % tuple(exact))
-        rounded = array("f", candidates).tolist()
-        if rounded == exact and len(exact) == len(shortest):
-            return candidates
-        longer: list[int] = []
-        for index, candidate, back, value in zip(waiting, candidates, rounded, exact, strict=True):
-            if back == value:
-                shortest[index] = candidate
-            else:
-                longer.append(index)
-        waiting = longer
-        exact = [values[index] for index in waiting]
-    return shortest
+        candidate = float(f"{value:.{precision}g}")
+        if array("f", (candidate,))[0] == value:
+            return candidate
+    return value
 
 
 def scalar_serializer(field: FieldDescriptor) -> Serializer | None:

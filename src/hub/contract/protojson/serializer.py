@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, Final, TypeAlias, cast, final
+from typing import Any, Final, cast, final
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from hub.contract.descriptors.fields import json_fields
+from hub.contract.descriptors.fields import JsonField, json_fields
 from hub.contract.descriptors.well_known import ANY, WELL_KNOWN
 from hub.contract.protojson.conversion import ConversionError, JsonValue
 from hub.contract.protojson.encoding import CHUNK
+from hub.contract.protojson.narrow_serializer import AddField, in_chunks, is_narrow, narrow_serializer
 from hub.contract.protojson.scalar_serializer import Serializer, key_text, scalar_serializer, shortest_float32s
 from hub.contract.protojson.well_known_serializer import well_known_serializer
-
-_Fields: TypeAlias = dict[FieldDescriptor, tuple[str, Serializer | None]]
 
 
 @final
@@ -34,7 +33,7 @@ class MessageSerializers:
         self._types = types
         self._including_defaults = including_defaults
         self._serializers: Final[dict[str, Serializer]] = {}
-        self._waiting: Final[list[tuple[Descriptor, _Fields, dict[str, JsonValue]]]] = []
+        self._waiting: Final[list[tuple[Descriptor, AddField]]] = []
         self._compiling = False
 
     def compile(self, message: Descriptor) -> Serializer:
@@ -53,10 +52,13 @@ class MessageSerializers:
                 for content in self._types.values():
                     self.compile(content)
             return serializer
-        fields: _Fields = {}
-        defaults: dict[str, JsonValue] = {}
-        serializer = self._serializers[message.full_name] = _message_serializer(message, fields, defaults)
-        self._waiting.append((message, fields, defaults))
+        if is_narrow(message):
+            serializer, add = narrow_serializer(message, including_defaults=self._including_defaults)
+        else:
+            serializer, add = _wide_serializer(message, including_defaults=self._including_defaults)
+        # Fields are compiled in a loop, without recursion: a message may contain itself, and nest a thousand deep.
+        self._serializers[message.full_name] = serializer
+        self._waiting.append((message, add))
         if not self._compiling:
             self._compile_fields()
         return serializer
@@ -66,47 +68,48 @@ class MessageSerializers:
         return self._serializers[message.full_name]
 
     def _compile_fields(self) -> None:
-        """Compiles the fields of all new messages, in a loop: messages may nest a thousand deep."""
         self._compiling = True
         try:
             while self._waiting:
-                message, fields, defaults = self._waiting.pop()
+                message, add = self._waiting.pop()
                 for field in json_fields(message):
-                    descriptor = field.descriptor
-                    fields[descriptor] = (field.json_name, self._field_serializer(descriptor))
-                    if self._including_defaults and not descriptor.is_extension and not descriptor.has_presence:
-                        defaults[field.json_name] = _default(descriptor)
+                    add(field, *self._field_serializers(field.descriptor))
         finally:
             self._compiling = False
 
-    def _field_serializer(self, field: FieldDescriptor) -> Serializer | None:
+    def _field_serializers(self, field: FieldDescriptor) -> tuple[Serializer | None, Serializer | None]:
+        """The serializer of one value of a field, and that of all its values."""
         value_type = field.message_type
         if value_type is not None and value_type.GetOptions().map_entry:
-            value_field = value_type.fields_by_name["value"]
-            serialize = self._value_serializer(value_field)
+            serialize = self._value_serializer(value_type.fields_by_name["value"])
             if serialize is None:
-                return lambda entries: {key_text(key): value for key, value in entries.items()}
-            return partial(_serialize_map, serialize)
+                return None, lambda entries: {key_text(key): value for key, value in entries.items()}
+            return serialize, partial(_serialize_map, serialize)
         serialize = self._value_serializer(field)
         if not field.is_repeated:
-            return serialize
+            return serialize, serialize
         if serialize is None:
-            return _serialize_plain_list
+            return None, _serialize_plain_list
         if field.cpp_type == FieldDescriptor.CPPTYPE_FLOAT:
-            return _float_list_serializer(serialize)
-        return partial(_serialize_list, serialize)
+            return serialize, _float_list_serializer(serialize)
+        return serialize, partial(_serialize_list, serialize)
 
     def _value_serializer(self, field: FieldDescriptor) -> Serializer | None:
         return scalar_serializer(field) if field.message_type is None else self.compile(field.message_type)
 
 
-def _message_serializer(
-    message: Descriptor,
-    fields: Mapping[FieldDescriptor, tuple[str, Serializer | None]],
-    defaults: Mapping[str, JsonValue],
-) -> Serializer:
+def _wide_serializer(message: Descriptor, *, including_defaults: bool) -> tuple[Serializer, AddField]:
+    """The serializer of a message, and what adds its fields to it."""
     # Taken from the class: a field may be called ListFields too.
     list_fields = GetMessageClass(message).ListFields
+    fields: dict[FieldDescriptor, tuple[str, Serializer | None]] = {}
+    defaults: dict[str, JsonValue] = {}
+
+    def add(field: JsonField, _serialize_value: Serializer | None, serialize: Serializer | None) -> None:
+        descriptor = field.descriptor
+        fields[descriptor] = (field.json_name, serialize)
+        if including_defaults and not descriptor.is_extension and not descriptor.has_presence:
+            defaults[field.json_name] = _default(descriptor)
 
     def serialize(value: Message) -> JsonValue:
         document: dict[str, JsonValue] = dict(defaults)
@@ -119,7 +122,7 @@ def _message_serializer(
             raise ConversionError.of(error.prefixed(name)) from None
         return document
 
-    return serialize
+    return serialize, add
 
 
 def _serialize_plain_list(items: Any) -> JsonValue:
@@ -128,10 +131,7 @@ def _serialize_plain_list(items: Any) -> JsonValue:
 
 
 def _serialize_list(serialize: Serializer, items: Any) -> JsonValue:
-    if len(items) <= CHUNK:
-        return [serialize(item) for item in items[:]]
-    # A copy of all of a big list would be one call that keeps the interpreter's lock.
-    return [serialize(item) for start in range(0, len(items), CHUNK) for item in items[start : start + CHUNK]]
+    return list(map(serialize, items[:] if len(items) <= CHUNK else in_chunks(items)))
 
 
 def _serialize_map(serialize: Serializer, entries: Any) -> JsonValue:

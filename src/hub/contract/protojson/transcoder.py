@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
 from typing import Final, final
 
 from google.protobuf.descriptor import Descriptor
@@ -21,11 +22,13 @@ from hub.contract.errors import (
     Problem,
 )
 from hub.contract.protojson import json_text
-from hub.contract.protojson.conversion import TOO_DEEP, ConversionError, JsonValue, ParseStats, problems_of
+from hub.contract.protojson.conversion import TOO_DEEP, ConversionError, JsonValue, ParseStats, ValueParser, problems_of
 from hub.contract.protojson.encoding import encode, encode_in_chunks
 from hub.contract.protojson.malformed import MARK
 from hub.contract.protojson.parser import MessageParsers
+from hub.contract.protojson.scalar_serializer import Serializer
 from hub.contract.protojson.serializer import MessageSerializers
+from hub.contract.protojson.typed_parser import UNREAD, TypedParser
 from hub.contract.rules.message_check import MessageCheck, path_in_document
 from hub.errors import Undecodable
 
@@ -63,10 +66,9 @@ class Transcoder:
         known = messages_of(files_of([descriptor])) if types is None else types
         self._classes: Final = message_classes([descriptor, *known.values()])  # referenced, so that they are made once
         self._class: Final = GetMessageClass(descriptor)
-        self._parse_fast: Final = MessageParsers(known, validate=False).compile(descriptor)
-        self._parse_exactly: Final = MessageParsers(known, validate=True).compile(descriptor)
-        self._serialize: Final = MessageSerializers(known, including_defaults=False).compile(descriptor)
-        self._serialize_with_defaults: Final = MessageSerializers(known, including_defaults=True).compile(descriptor)
+        self._parsers: Final = MessageParsers(known, validate=False)
+        self._parse_fast: Final = self._parsers.compile(descriptor)
+        self._types: Final = known
 
     def parse_json(self, text: bytes) -> Message:
         """Reads a JSON document into a new message of the descriptor's own class.
@@ -78,14 +80,49 @@ class Transcoder:
             InvalidDocument: The document is not the message, or breaks its rules (`BrokenRules`); all invalid fields are
                 listed, up to a limit.
         """
-        text = text.removeprefix(MARK)
         try:
-            return self._parse(text)
+            message = self._parse_typed(text)
+        except UNREAD:
+            return self._parse_other(text)
+        if self._rules is not None:
+            self._check_rules(self._rules, message, None)
+        return message
+
+    def _parse_other(self, text: bytes) -> Message:
+        try:
+            return self._parse_any(text.removeprefix(MARK))
         except RecursionError as error:
             # The JSON parser succeeded, but the parser of the message had less of the stack left.
             raise MalformedJson(json_text.TOO_DEEP, 1, 1) from error
 
-    def _parse(self, text: bytes) -> Message:
+    @cached_property
+    def _parse_typed(self) -> Callable[[bytes], Message]:
+        return self._typed.read
+
+    @cached_property
+    def _to_bytes(self) -> Callable[[Message], bytes]:
+        to_bytes = self._class.SerializeToString
+        return partial(to_bytes, deterministic=True) if self._typed.has_maps else to_bytes
+
+    # The following are compiled when they are used first: most messages are read only, or written in one form only.
+    @cached_property
+    def _typed(self) -> TypedParser:
+        return TypedParser(self.descriptor, self._parsers.field_parser)
+
+    @cached_property
+    def _parse_exactly(self) -> ValueParser:
+        return MessageParsers(self._types, validate=True).compile(self.descriptor)
+
+    @cached_property
+    def _serialize(self) -> Serializer:
+        return MessageSerializers(self._types, including_defaults=False).compile(self.descriptor)
+
+    @cached_property
+    def _serialize_with_defaults(self) -> Serializer:
+        return MessageSerializers(self._types, including_defaults=True).compile(self.descriptor)
+
+    def _parse_any(self, text: bytes) -> Message:
+        """Reads every document that is the message, however it is written, and finds the errors of all others."""
         document = json_text.parse(text)
         stats = ParseStats()
         errors: Sequence[tuple[JsonPath, str]] | None = None
@@ -111,7 +148,12 @@ class Transcoder:
 
     def decode_json(self, text: bytes) -> bytes:
         """Reads a JSON document and serializes the message, deterministically. Raises what `parse_json` does."""
-        return self._class.SerializeToString(self.parse_json(text), deterministic=True)
+        if self._rules is not None:
+            return self._to_bytes(self.parse_json(text))
+        try:
+            return self._to_bytes(self._parse_typed(text))  # one call less for most documents
+        except UNREAD:
+            return self._to_bytes(self._parse_other(text))
 
     def encode_json(self, message: Message | bytes, *, including_defaults: bool = False) -> bytes:
         """Writes a message, or its serialized form, as compact JSON in UTF-8.
@@ -125,7 +167,7 @@ class Transcoder:
             Undecodable: `message` is bytes of something else.
             NotJsonRepresentable: The message has a value that JSON cannot express.
         """
-        own = message if isinstance(message, self._class) else self._own(message)
+        own = self._read(message) if type(message) is bytes else self._own(message)
         try:
             document = (self._serialize_with_defaults if including_defaults else self._serialize)(own)
             big = isinstance(message, bytes) and len(message) > _BIG
@@ -183,14 +225,18 @@ class Transcoder:
 
     def _own(self, message: Message | bytes) -> Message:
         """`message` as an instance of the descriptor's own class."""
-        full_name = self.descriptor.full_name
+        if isinstance(message, self._class):
+            return message
         if isinstance(message, Message):
             # Read from the class, because a field may be called DESCRIPTOR too.
             given = type(message).DESCRIPTOR.full_name
-            if given != full_name:
-                raise Undecodable(full_name, f"it is a {given}")
+            if given != self.descriptor.full_name:
+                raise Undecodable(self.descriptor.full_name, f"it is a {given}")
             message = type(message).SerializePartialToString(message)
+        return self._read(message)
+
+    def _read(self, body: bytes) -> Message:
         try:
-            return self._class.FromString(message)
+            return self._class.FromString(body)
         except DecodeError as error:
-            raise Undecodable(full_name, str(error)) from error
+            raise Undecodable(self.descriptor.full_name, str(error)) from error
