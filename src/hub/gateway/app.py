@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
-from litestar import Litestar, Router
+from litestar import Litestar
 
 from hub.gateway.dashboard.sampler import OverviewSampler
 from hub.gateway.dashboard.stats import ModelStats
@@ -23,7 +23,7 @@ from hub.gateway.tasks.metrics import GatewayMetrics, SubmitMetrics
 from hub.gateway.tasks.refusals import EarlyRefusals
 from hub.gateway.tasks.service import TaskService
 from hub.gateway.tasks.submission import SubmissionService
-from hub.http.auth import require_credential
+from hub.http.auth import guarded
 from hub.http.dependencies import provide
 from hub.http.long_polling import LongPollRegistry
 from hub.http.middleware.edge import with_edge
@@ -80,10 +80,8 @@ def gateway_app(parts: GatewayParts) -> Litestar:
     `/metrics` accepts the token of hub's processes too, so that Prometheus needs one credential for all of hub.
     """
     settings, keys = parts.settings, parts.settings.keys
-    for_clients = Router(
-        "/",
-        guards=[require_credential(keys)],
-        route_handlers=[
+    for_clients = guarded(
+        [
             models.list_models,
             models.show_model,
             models.show_model_contract,
@@ -100,16 +98,13 @@ def gateway_app(parts: GatewayParts) -> Litestar:
             results.show_chunks,
             tasks.cancel_task,
         ],
+        keys,
     )
-    for_prometheus = Router(
-        "/",
-        guards=[require_credential([*keys, settings.token] if keys and settings.token else keys)],
-        route_handlers=[system.show_metrics],
-    )
+    for_prometheus = guarded([system.show_metrics], [*keys, settings.token] if keys and settings.token else keys)
     app = Litestar(
         [
-            for_clients,
-            for_prometheus,
+            *for_clients,
+            *for_prometheus,
             system.show_liveness,
             system.show_readiness,
             pages.show_dashboard,
