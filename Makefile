@@ -26,7 +26,7 @@ DISABLED := ASYNC106,ASYNC114,ASYNC124,ASYNC128,ASYNC9
 # 401: `pytest.raises` is enough where the shape of an exception group does not matter.
 DISABLED_IN_TESTS := ASYNC110,ASYNC401
 
-.PHONY: help dist install up test test-fast chaos awkward fuzz overload alerts check lint types generated docs-check site docs fmt bench lock generate sbom
+.PHONY: help dist install up test test-fast chaos awkward fuzz overload alerts check static lint types generated docs-check site docs fmt bench lock generate sbom
 
 help: ## Show the targets.
 	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -65,7 +65,9 @@ alerts: $(DEV) ## Trigger every alert for real, under a real Prometheus. ARGS="-
 	@scripts/need-servers.sh
 	$(BIN)/python -m tests.observability $(ARGS)
 
-check: lint types generated docs-check site ## Lint, types, import rules, generated-code drift, documentation.
+check: static site ## Lint, types, import rules, generated-code drift, documentation.
+
+static: lint types generated docs-check # What `check` does without writing files.
 
 lint: $(DEV)
 	$(BIN)/ruff check

@@ -85,6 +85,9 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 vars(constants)["DEBUG_STACK_DEPTH"] = 2
 """Frames that asyncio's debug mode stores with each callback. Its default of 10 is a fifth of the CPU of many tests."""
 
+logging.getLogger("asyncio").addFilter(lambda record: not record.getMessage().startswith("Executing "))
+"""On a busy machine a callback takes longer than 0.1 s, which the debug mode logs, and some tests read what is logged."""
+
 structlog.dev.ConsoleRenderer.get_active().exception_formatter = structlog.dev.plain_traceback
 """Without a set-up of logging, as in most tests, structlog shows errors with rich, at 20 ms each."""
 

@@ -8,8 +8,6 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
 Pixels: TypeAlias = NDArray[np.float64]
 Labels: TypeAlias = NDArray[np.int64]
@@ -30,6 +28,9 @@ class Pictures:
 @cache
 def split() -> tuple[Pictures, Pictures]:
     """The training data, and a quarter held out, the same each time."""
+    from sklearn.datasets import load_digits  # noqa: PLC0415 - takes a second, which only what needs pictures waits for
+    from sklearn.model_selection import train_test_split  # noqa: PLC0415 - likewise
+
     pixels, labels = load_digits(return_X_y=True)
     seen_pixels, held_pixels, seen_labels, held_labels = train_test_split(
         pixels, labels, test_size=0.25, random_state=0, stratify=labels

@@ -92,10 +92,12 @@ def test_a_wrong_argument_is_refused_with_the_repair(
     assert len(shown.strip().splitlines()) <= 5
 
 
-def test_completion_completes_commands_options_and_choices(tmp_path: Path) -> None:
+def test_completion_completes_commands_options_and_choices(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     script = tmp_path / "hub.bash"
-    written = hub("--install-completion", "--shell", "bash", "--output", str(script))
-    assert (written.returncode, f"completion is in {script}" in written.stdout) == (0, True), written.stderr
+    with pytest.raises(SystemExit) as ended:
+        main(["--install-completion", "--shell", "bash", "--output", str(script)])
+    written = capsys.readouterr()
+    assert (ended.value.code or 0, f"completion is in {script}" in written.out) == (0, True), written.err
     lines = {
         "hub doc": "doctor",
         "hub dead ": "list show replay drop",
@@ -108,8 +110,9 @@ def test_completion_completes_commands_options_and_choices(tmp_path: Path) -> No
     commands = f'source {script}\ntry() {{ COMP_WORDS=("$@"); COMP_CWORD=$(($#-1)); COMPREPLY=(); _hub; echo "${{COMPREPLY[*]}}"; }}\n{attempts}'
     done = subprocess.run(["/bin/bash", "-c", commands], capture_output=True, text=True, check=False, timeout=60)
     assert done.stdout.splitlines() == list(lines.values()), done.stderr
-    nowhere = hub("--install-completion", "--shell", "bash", "--output", "/proc/none/hub")
-    assert (nowhere.returncode, "--output FILE" in nowhere.stderr) == (2, True)
+    with pytest.raises(SystemExit) as ended:
+        main(["--install-completion", "--shell", "bash", "--output", "/proc/none/hub"])
+    assert (ended.value.code, "--output FILE" in capsys.readouterr().err) == (2, True)
 
 
 def test_a_file_that_is_not_toml_is_refused(in_an_empty_folder: Path) -> None:

@@ -27,7 +27,7 @@ from hub.task import Task
 from hub.types import ModelName, TaskState, new_task_id
 from tests.brokers.helpers import RabbitMQAdapter, new_queue
 from tests.cli.results import CommandResult
-from tests.dead_letters.morgue import (
+from tests.dead_letters.helpers import (
     BORN,
     REASON,
     TIMEOUT,
@@ -46,7 +46,7 @@ UNREACHABLE = "http://127.0.0.1:9"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Morgue:
+class DeadLetterCommand:
     """A model with dead letters on real servers, and the command line beside it."""
 
     model: ModelName
@@ -81,7 +81,9 @@ class Morgue:
 
 
 @pytest.fixture
-async def morgue(amqp_url: str, redis_url: str, anyio_backend_name: str, tmp_path: Path) -> AsyncIterator[Morgue]:
+async def letters(
+    amqp_url: str, redis_url: str, anyio_backend_name: str, tmp_path: Path
+) -> AsyncIterator[DeadLetterCommand]:
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("HUB_") and name != "COLUMNS"
     }
@@ -95,7 +97,7 @@ async def morgue(amqp_url: str, redis_url: str, anyio_backend_name: str, tmp_pat
         async with open_broker(amqp_url, BrokerOptions(delivery_limit=1)) as broker, open_store(redis_url) as store:
             model = new_queue()
             await broker.declare(model)
-            yield Morgue(model=model, broker=broker, store=store, environment=environment, folder=tmp_path)
+            yield DeadLetterCommand(model=model, broker=broker, store=store, environment=environment, folder=tmp_path)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -104,12 +106,12 @@ def _no_queue_is_left(amqp_url: str) -> Iterator[None]:
     RabbitMQAdapter(amqp_url).clear()
 
 
-async def test_the_list_shows_the_reason_of_each_letter_oldest_first(morgue: Morgue) -> None:
-    first, second = morgue.task(), morgue.task()
-    await morgue.bury(first)
-    await morgue.bury(second, code="attempts_exhausted")
+async def test_the_list_shows_the_reason_of_each_letter_oldest_first(letters: DeadLetterCommand) -> None:
+    first, second = letters.task(), letters.task()
+    await letters.bury(first)
+    await letters.bury(second, code="attempts_exhausted")
 
-    result = await morgue("list", morgue.model, COLUMNS="80")
+    result = await letters("list", letters.model, COLUMNS="80")
 
     assert result.code == 0, result.err
     _, row, reason, other, *_ = result.out.splitlines()
@@ -117,27 +119,27 @@ async def test_the_list_shows_the_reason_of_each_letter_oldest_first(morgue: Mor
     assert {"wrong_contract", "dead"} <= set(row.split())
     assert REASON[:40] in reason
     assert other.startswith(second.id)
-    assert f"2 dead letters of {morgue.model}" in result.out
-    assert await morgue.dead() == [first.id, second.id]
+    assert f"2 dead letters of {letters.model}" in result.out
+    assert await letters.dead() == [first.id, second.id]
 
 
-async def test_the_list_shows_that_there_are_more_letters(morgue: Morgue) -> None:
-    tasks = [morgue.task() for _ in range(3)]
-    await morgue.bury(*tasks)
+async def test_the_list_shows_that_there_are_more_letters(letters: DeadLetterCommand) -> None:
+    tasks = [letters.task() for _ in range(3)]
+    await letters.bury(*tasks)
 
-    result = await morgue("list", morgue.model, "--limit", "2")
+    result = await letters("list", letters.model, "--limit", "2")
 
     assert tasks[1].id in result.out
     assert tasks[2].id not in result.out
-    assert f"the oldest 2 of 3 dead letters of {morgue.model}; --limit 3 reads all of them" in result.out
+    assert f"the oldest 2 of 3 dead letters of {letters.model}; --limit 3 reads all of them" in result.out
 
 
-async def test_the_list_has_a_json_form(morgue: Morgue) -> None:
-    task = morgue.task()
-    await morgue.bury(task)
-    await morgue.bury(morgue.task(), code="attempts_exhausted")
+async def test_the_list_has_a_json_form(letters: DeadLetterCommand) -> None:
+    task = letters.task()
+    await letters.bury(task)
+    await letters.bury(letters.task(), code="attempts_exhausted")
 
-    result = await morgue("list", morgue.model, "--json", "--code", "wrong_contract")
+    result = await letters("list", letters.model, "--json", "--code", "wrong_contract")
 
     assert result.json["total"] == 2
     assert [letter["task"] for letter in result.json["letters"]] == [task.id]
@@ -145,165 +147,169 @@ async def test_the_list_has_a_json_form(morgue: Morgue) -> None:
     assert result.json["letters"][0]["reason"] == REASON
 
 
-async def test_the_list_of_a_model_without_dead_letters_is_one_sentence(morgue: Morgue) -> None:
-    result = await morgue("list", morgue.model)
+async def test_the_list_of_a_model_without_dead_letters_is_one_sentence(letters: DeadLetterCommand) -> None:
+    result = await letters("list", letters.model)
 
-    assert (result.code, result.out) == (0, f"{morgue.model} has no dead letters\n")
+    assert (result.code, result.out) == (0, f"{letters.model} has no dead letters\n")
 
 
-async def test_the_list_stores_the_outcome_of_a_task_that_the_broker_dead_lettered(morgue: Morgue) -> None:
-    task = morgue.task()
-    await morgue.store.create([task])
-    await kill_by_delivery_limit(morgue, task)
+async def test_the_list_stores_the_outcome_of_a_task_that_the_broker_dead_lettered(letters: DeadLetterCommand) -> None:
+    task = letters.task()
+    await letters.store.create([task])
+    await kill_by_delivery_limit(letters, task)
 
-    result = await morgue("list", morgue.model, "--json")
+    result = await letters("list", letters.model, "--json")
 
     (letter,) = result.json["letters"]
     assert (letter["task"], letter["code"], letter["state"]) == (task.id, "delivery_limit", "dead")
     assert letter["died_at"] is not None
-    record = await record_of(morgue.store, task)
+    record = await record_of(letters.store, task)
     assert record.state is TaskState.DEAD
     assert record.outcome is not None
     assert record.outcome.failure is not None
     assert record.outcome.failure.code == "delivery_limit"
-    assert (await morgue("replay", morgue.model, task.id)).code == 0
-    assert await queued_tasks(morgue.broker, morgue.model) == [task]
+    assert (await letters("replay", letters.model, task.id)).code == 0
+    assert await queued_tasks(letters.broker, letters.model) == [task]
 
 
-async def kill_by_delivery_limit(morgue: Morgue, task: Task) -> None:
+async def kill_by_delivery_limit(letters: DeadLetterCommand, task: Task) -> None:
     """Requeues a task until RabbitMQ dead-letters it."""
-    publication = Publication(queue=morgue.model, body=task.encode(), message_id=task.id, timestamp=BORN)
-    assert await morgue.broker.publish([publication]) == [None]
-    async with morgue.broker.consume(morgue.model, prefetch=1) as consumer:
+    publication = Publication(queue=letters.model, body=task.encode(), message_id=task.id, timestamp=BORN)
+    assert await letters.broker.publish([publication]) == [None]
+    async with letters.broker.consume(letters.model, prefetch=1) as consumer:
         for _ in range(2):  # one more than the delivery limit
             consumer.reject(await consumer.receive(), requeue=True)
-        while not await morgue.dead():
+        while not await letters.dead():
             await checkpoint()
 
 
-async def test_one_letter_is_shown_with_its_request_as_json(morgue: Morgue) -> None:
-    task = morgue.task("what was asked")
-    await morgue.bury(task)
+async def test_one_letter_is_shown_with_its_request_as_json(letters: DeadLetterCommand) -> None:
+    task = letters.task("what was asked")
+    await letters.bury(task)
     directory = MemoryDirectory()
-    await directory.login(entry_of(morgue.model), TEXTS)
+    await directory.login(entry_of(letters.model), TEXTS)
 
     async with served_registry(directory=directory) as registry:
-        result = await morgue("show", morgue.model, task.id, HUB_REGISTRY_URL=registry.url)
-        as_json = await morgue("show", morgue.model, task.id, "--json", HUB_REGISTRY_URL=registry.url)
+        result = await letters("show", letters.model, task.id, HUB_REGISTRY_URL=registry.url)
+        as_json = await letters("show", letters.model, task.id, "--json", HUB_REGISTRY_URL=registry.url)
 
     assert result.code == 0, result.err
-    for part in (task.id, REASON, "wrong_contract", f"hub-model: {morgue.model}", TEXTS.request, TEXTS.fingerprint):
+    for part in (task.id, REASON, "wrong_contract", f"hub-model: {letters.model}", TEXTS.request, TEXTS.fingerprint):
         assert part in result.out
     assert '"messages": "what was asked"' in result.out
     assert as_json.json["request"] == {"messages": "what was asked"}
     assert as_json.json["headers"]["hub-code"] == "wrong_contract"
-    assert await morgue.dead() == [task.id]
+    assert await letters.dead() == [task.id]
 
 
-async def test_a_message_that_is_not_a_task_is_shown_by_its_message_id(morgue: Morgue) -> None:
+async def test_a_message_that_is_not_a_task_is_shown_by_its_message_id(letters: DeadLetterCommand) -> None:
     await leave(
-        morgue.broker, b"\xff nonsense", headers=hub_headers("undecodable"), model=morgue.model, message_id="message-7"
+        letters.broker,
+        b"\xff nonsense",
+        headers=hub_headers("undecodable"),
+        model=letters.model,
+        message_id="message-7",
     )
 
-    result = await morgue("show", morgue.model, "message-7")
+    result = await letters("show", letters.model, "message-7")
 
     assert result.code == 0, result.err
     assert "not a task" in result.out
     assert "ff 20 6e 6f 6e 73 65 6e 73 65" in result.out
 
 
-async def test_an_id_without_a_letter_is_reported_with_the_state_of_the_task(morgue: Morgue) -> None:
-    task = morgue.task()
-    await morgue.store.create([task])
+async def test_an_id_without_a_letter_is_reported_with_the_state_of_the_task(letters: DeadLetterCommand) -> None:
+    task = letters.task()
+    await letters.store.create([task])
 
     for command in (("show",), ("replay",), ("drop", "--yes")):
-        result = await morgue(*command, morgue.model, task.id)
+        result = await letters(*command, letters.model, task.id)
 
         assert result.code == 1
         assert (
-            f"no dead letter of {morgue.model} has this id; the task belongs to {morgue.model} and is queued"
+            f"no dead letter of {letters.model} has this id; the task belongs to {letters.model} and is queued"
             in result.out
         )
 
 
-async def test_a_replayed_task_is_on_its_queue_again_without_its_deadline(morgue: Morgue) -> None:
-    one, other = morgue.task(deadline=BORN + 1), morgue.task()
-    await morgue.bury(one, other)
+async def test_a_replayed_task_is_on_its_queue_again_without_its_deadline(letters: DeadLetterCommand) -> None:
+    one, other = letters.task(deadline=BORN + 1), letters.task()
+    await letters.bury(one, other)
 
-    result = await morgue("replay", morgue.model, one.id.upper())
+    result = await letters("replay", letters.model, one.id.upper())
 
     assert result.code == 0, result.err
     assert f"replayed  {one.id}" in result.out
     assert "1 of 1 replayed" in result.out
-    (queued,) = await queued_tasks(morgue.broker, morgue.model)
+    (queued,) = await queued_tasks(letters.broker, letters.model)
     assert (queued.id, queued.body, queued.deadline) == (one.id, one.body, None)
-    assert await morgue.dead() == [other.id]
-    assert (await record_of(morgue.store, one)).state is TaskState.QUEUED
+    assert await letters.dead() == [other.id]
+    assert (await record_of(letters.store, one)).state is TaskState.QUEUED
 
 
-async def test_all_letters_with_a_code_are_replayed_and_the_others_are_reported(morgue: Morgue) -> None:
-    tasks = [morgue.task() for _ in range(2)]
-    kept = morgue.task()
-    await morgue.bury(*tasks)
-    await leave(morgue.broker, b"\xff", headers=hub_headers(), model=morgue.model, message_id="message-7")
-    await morgue.bury(kept, code="attempts_exhausted")
+async def test_all_letters_with_a_code_are_replayed_and_the_others_are_reported(letters: DeadLetterCommand) -> None:
+    tasks = [letters.task() for _ in range(2)]
+    kept = letters.task()
+    await letters.bury(*tasks)
+    await leave(letters.broker, b"\xff", headers=hub_headers(), model=letters.model, message_id="message-7")
+    await letters.bury(kept, code="attempts_exhausted")
 
-    result = await morgue("replay", morgue.model, "--all", "--code", "wrong_contract")
+    result = await letters("replay", letters.model, "--all", "--code", "wrong_contract")
 
     assert result.code == 1
     assert "left      message-7" in result.out
     assert "2 of 3 replayed" in result.out
-    assert [each.id for each in await queued_tasks(morgue.broker, morgue.model)] == [each.id for each in tasks]
-    assert await morgue.dead() == ["message-7", kept.id]
+    assert [each.id for each in await queued_tasks(letters.broker, letters.model)] == [each.id for each in tasks]
+    assert await letters.dead() == ["message-7", kept.id]
 
 
-async def test_dropped_letters_are_removed(morgue: Morgue) -> None:
-    one, other = morgue.task(), morgue.task()
-    await morgue.bury(one, other)
+async def test_dropped_letters_are_removed(letters: DeadLetterCommand) -> None:
+    one, other = letters.task(), letters.task()
+    await letters.bury(one, other)
 
-    result = await morgue("drop", morgue.model, one.id, "--yes")
+    result = await letters("drop", letters.model, one.id, "--yes")
 
     assert result.code == 0, result.err
     assert f"dropped   {one.id}" in result.out
-    assert await morgue.dead() == [other.id]
-    assert (await record_of(morgue.store, one)).state is TaskState.DEAD
+    assert await letters.dead() == [other.id]
+    assert (await record_of(letters.store, one)).state is TaskState.DEAD
 
 
-async def test_nothing_is_dropped_without_a_terminal_to_confirm_at(morgue: Morgue) -> None:
-    task = morgue.task()
-    await morgue.bury(task)
+async def test_nothing_is_dropped_without_a_terminal_to_confirm_at(letters: DeadLetterCommand) -> None:
+    task = letters.task()
+    await letters.bury(task)
 
-    result = await morgue("drop", morgue.model, "--all")
+    result = await letters("drop", letters.model, "--all")
 
     assert result.code == 2
     assert "--yes" in result.err
-    assert await morgue.dead() == [task.id]
+    assert await letters.dead() == [task.id]
 
 
 @pytest.mark.parametrize(("answer", "code"), [(b"\n", 1), (b"y\n", 0)])
-async def test_dropping_is_confirmed_at_a_terminal(answer: bytes, code: int, morgue: Morgue) -> None:
-    task = morgue.task()
-    await morgue.bury(task)
+async def test_dropping_is_confirmed_at_a_terminal(answer: bytes, code: int, letters: DeadLetterCommand) -> None:
+    task = letters.task()
+    await letters.bury(task)
 
-    async with at_a_terminal(morgue, "drop", morgue.model, "--all") as terminal:
+    async with at_a_terminal(letters, "drop", letters.model, "--all") as terminal:
         assert "Drop 1 of 1 dead letter" in await terminal.question()
-        assert await morgue.dead() == []  # the command holds the letter
+        assert await letters.dead() == []  # the command holds the letter
         os.write(terminal.keyboard, answer)
         assert await terminal.process.wait() == code
 
-    assert await morgue.dead() == ([] if code == 0 else [task.id])
+    assert await letters.dead() == ([] if code == 0 else [task.id])
 
 
-async def test_an_interrupted_confirmation_drops_nothing(morgue: Morgue) -> None:
-    task = morgue.task()
-    await morgue.bury(task)
+async def test_an_interrupted_confirmation_drops_nothing(letters: DeadLetterCommand) -> None:
+    task = letters.task()
+    await letters.bury(task)
 
-    async with at_a_terminal(morgue, "drop", morgue.model, "--all") as terminal:
+    async with at_a_terminal(letters, "drop", letters.model, "--all") as terminal:
         await terminal.question()
         terminal.process.send_signal(signal.SIGINT)
         assert await terminal.process.wait() == 1
 
-    assert await morgue.dead() == [task.id]
+    assert await letters.dead() == [task.id]
 
 
 @dataclass(frozen=True)
@@ -320,12 +326,12 @@ class Terminal:
 
 
 @asynccontextmanager
-async def at_a_terminal(morgue: Morgue, *arguments: str) -> AsyncIterator[Terminal]:
+async def at_a_terminal(letters: DeadLetterCommand, *arguments: str) -> AsyncIterator[Terminal]:
     """Runs `hub dead ...` with a keyboard; what it prints is read through a pipe."""
     keyboard, tty = os.openpty()
     try:
         async with await anyio.open_process(
-            [str(HUB), "dead", *arguments], stdin=tty, stdout=PIPE, env=morgue.environment, cwd=morgue.folder
+            [str(HUB), "dead", *arguments], stdin=tty, stdout=PIPE, env=letters.environment, cwd=letters.folder
         ) as process:
             try:
                 yield Terminal(process, keyboard)
@@ -337,42 +343,42 @@ async def at_a_terminal(morgue: Morgue, *arguments: str) -> AsyncIterator[Termin
         os.close(tty)
 
 
-async def test_the_models_are_listed_with_the_counts_of_their_letters(morgue: Morgue) -> None:
-    await morgue.bury(morgue.task(), morgue.task())
+async def test_the_models_are_listed_with_the_counts_of_their_letters(letters: DeadLetterCommand) -> None:
+    await letters.bury(letters.task(), letters.task())
     directory = MemoryDirectory()
-    await directory.login(entry_of(morgue.model), TEXTS)
+    await directory.login(entry_of(letters.model), TEXTS)
 
     async with served_registry(directory=directory) as registry:
-        result = await morgue("list", HUB_REGISTRY_URL=registry.url)
-        as_json = await morgue("list", "--json", HUB_REGISTRY_URL=registry.url)
+        result = await letters("list", HUB_REGISTRY_URL=registry.url)
+        as_json = await letters("list", "--json", HUB_REGISTRY_URL=registry.url)
 
     assert result.code == 0, result.err
-    assert [morgue.model, "2"] in [line.split() for line in result.out.splitlines()]
-    assert as_json.json == {"models": [{"model": morgue.model, "dead": 2}]}
+    assert [letters.model, "2"] in [line.split() for line in result.out.splitlines()]
+    assert as_json.json == {"models": [{"model": letters.model, "dead": 2}]}
 
 
-async def test_without_a_registry_a_model_must_be_named(morgue: Morgue) -> None:
-    result = await morgue("list")
+async def test_without_a_registry_a_model_must_be_named(letters: DeadLetterCommand) -> None:
+    result = await letters("list")
 
     assert result.code == 3
     assert UNREACHABLE in result.err
     assert "hub dead list MODEL" in result.err
 
 
-async def test_errors_name_the_servers_that_are_out_of_reach(morgue: Morgue) -> None:
-    result = await morgue("list", morgue.model, HUB_BROKER_URL="amqp://guest:guest@127.0.0.1:9/")
+async def test_errors_name_the_servers_that_are_out_of_reach(letters: DeadLetterCommand) -> None:
+    result = await letters("list", letters.model, HUB_BROKER_URL="amqp://guest:guest@127.0.0.1:9/")
     assert (result.code, result.out) == (3, "")
     assert "127.0.0.1:9" in result.err
     assert "HUB_BROKER_URL=amqp://guest:***@127.0.0.1:9/" in result.err
     assert len(result.err.splitlines()) == 2
 
-    result = await morgue("list", morgue.model, HUB_STORE_URL="redis://127.0.0.1:9")
+    result = await letters("list", letters.model, HUB_STORE_URL="redis://127.0.0.1:9")
     assert (result.code, result.out) == (3, "")
     assert "127.0.0.1:9" in result.err
 
 
-async def test_a_model_without_a_queue_is_an_error(morgue: Morgue) -> None:
-    result = await morgue("list", "NoSuchModel")
+async def test_a_model_without_a_queue_is_an_error(letters: DeadLetterCommand) -> None:
+    result = await letters("list", "NoSuchModel")
 
     assert result.code == 1
     assert "NoSuchModel" in result.err

@@ -15,7 +15,7 @@ from hub.directories.memory import MemoryDirectory
 from hub.settings.connections import DeadSettings
 from hub.task import Task
 from hub.types import Fingerprint, new_task_id
-from tests.dead_letters.morgue import BORN, TIMEOUT, delivery, hub_headers
+from tests.dead_letters.helpers import BORN, TIMEOUT, delivery, hub_headers
 from tests.registry.fixtures import ServedRegistry, served_registry
 from tests.registry.helpers import MODEL, TEXTS, entry_of
 

@@ -13,7 +13,7 @@ from hub.dead_letters import DeadLetter
 from hub.ports.result_store import Missing
 from hub.task import Failure, Outcome, Task, TaskRecord
 from hub.types import ModelName, TaskState
-from tests.dead_letters.morgue import BORN, DIED, ECHO, INSTANCE, NOW, REASON, delivery, hub_headers, new_task
+from tests.dead_letters.helpers import BORN, DIED, ECHO, INSTANCE, NOW, REASON, delivery, hub_headers, new_task
 
 NARROW = 80
 

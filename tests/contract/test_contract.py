@@ -67,7 +67,11 @@ def test_the_fingerprint_never_changes() -> None:
 
 
 def test_the_fingerprint_does_not_depend_on_the_implementation_of_protobuf() -> None:
-    code = "from tests.contract.test_contract import DIGITS; print(DIGITS.fingerprint, end='')"
+    code = (
+        "from examples.digits.v1.digits_pb2 import DigitsRequest, DigitsResponse; from hub.contract import Contract;"
+        "contract = Contract.from_descriptors(DigitsRequest.DESCRIPTOR, DigitsResponse.DESCRIPTOR);"
+        "print(contract.fingerprint, end='')"
+    )
     environment = {**os.environ, "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "python"}
     printed = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True, timeout=60)
     assert printed.stdout.decode() == DIGITS.fingerprint

@@ -8,7 +8,7 @@ import pytest
 
 from hub.dead_letters import DeadLetter, select
 from hub.ports.broker import Delivery
-from tests.dead_letters.morgue import DIED, ECHO, INSTANCE, REASON, delivery, hub_headers, new_task
+from tests.dead_letters.helpers import DIED, ECHO, INSTANCE, REASON, delivery, hub_headers, new_task
 
 
 def read(body: bytes, headers: dict[str, object], message_id: str = "") -> DeadLetter:

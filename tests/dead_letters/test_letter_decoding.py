@@ -10,7 +10,7 @@ from hub.dead_letters.letter import DeadLetter
 from hub.dead_letters.records import death_of
 from hub.ports.result_store import Missing
 from hub.task import MAX_TIME, Outcome
-from tests.dead_letters.morgue import ECHO, delivery, new_task
+from tests.dead_letters.helpers import ECHO, delivery, new_task
 from tests.support.examples import examples
 
 TASK = new_task()

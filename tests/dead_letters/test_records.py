@@ -12,7 +12,7 @@ from hub.stores.memory.store import MemoryStore
 from hub.stores.options import StoreOptions
 from hub.task import Outcome, Task, TaskRecord
 from hub.types import TaskState
-from tests.dead_letters.morgue import DIED, ECHO, INSTANCE, NOW, delivery, hub_headers, new_task, record_of
+from tests.dead_letters.helpers import DIED, ECHO, INSTANCE, NOW, delivery, hub_headers, new_task, record_of
 
 
 class Clock:

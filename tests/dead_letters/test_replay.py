@@ -23,7 +23,7 @@ from hub.stores.options import StoreOptions
 from hub.task import Failure, Outcome, Task
 from hub.types import ModelName, TaskState
 from tests.amqp.cancellation_sweep import ROUNDS, cancelled_after
-from tests.dead_letters.morgue import (
+from tests.dead_letters.helpers import (
     DIED,
     INSTANCE,
     NOW,

@@ -10,7 +10,7 @@ from hub.brokers.memory.broker import MemoryBroker
 from hub.dead_letters.replay import GRACE
 from hub.stores.memory.store import MemoryStore
 from hub.stores.options import StoreOptions
-from tests.dead_letters.morgue import bury, new_task, replay_all
+from tests.dead_letters.helpers import bury, new_task, replay_all
 
 
 @pytest.fixture

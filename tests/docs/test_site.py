@@ -21,8 +21,12 @@ from typing_extensions import override
 from scripts.site import __main__ as program, llms
 from scripts.site.built import complaints
 from scripts.site.staging import documents, navigation
+from tests.browser import conftest as browsers
 from tests.browser.conftest import Browser, until
 from tests.docs.blocks import ROOT
+
+browser = browsers.browser
+"""The fixture, in this module too."""
 
 
 @pytest.fixture(scope="module")

@@ -47,7 +47,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> object:
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
+class FaultyGateway:
     gateway: LocalGateway
     broker: FaultyBroker
     store: FaultyStore
@@ -69,7 +69,7 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(*, publish_timeout: float = 5.0, api_keys: str = "") -> AsyncGenerator[Bench]:
+async def faulty_gateway(*, publish_timeout: float = 5.0, api_keys: str = "") -> AsyncGenerator[FaultyGateway]:
     """A gateway, and a model without instances, over a broker and a store that fail on demand."""
     clock = Clock()
     with anyio.fail_after(60):
@@ -83,11 +83,11 @@ async def bench(*, publish_timeout: float = 5.0, api_keys: str = "") -> AsyncGen
                 api_keys=api_keys,
             ) as gateway:
                 await gateway.model()
-                yield Bench(gateway, faulty_broker, faulty_store, clock)
+                yield FaultyGateway(gateway, faulty_broker, faulty_store, clock)
 
 
 def task_of(messages: str, created_at: float) -> Task:
-    """The task that `Bench.submit` makes of these messages."""
+    """The task that `FaultyGateway.submit` makes of these messages."""
     return Task(
         id=idempotent_task_id("", MODEL_A, "order-66"),
         model=MODEL_A,
@@ -99,7 +99,7 @@ def task_of(messages: str, created_at: float) -> Task:
 
 
 async def test_a_repeated_submit_is_answered_with_the_same_task_and_says_so() -> None:
-    async with bench() as b:
+    async with faulty_gateway() as b:
         first, second = await b.submit(), await b.submit()
         assert (first.status_code, second.status_code) == (202, 202)
         assert {**first.json(), "expires_at": ""} == {**second.json(), "expires_at": ""}
@@ -110,7 +110,7 @@ async def test_a_repeated_submit_is_answered_with_the_same_task_and_says_so() ->
 
 
 async def test_a_repeated_submit_returns_the_present_state_of_the_task() -> None:
-    async with bench() as b:
+    async with faulty_gateway() as b:
         await b.submit()
         await b.gateway.model(answer=echo_a)
         waited = await b.submit(Prefer="wait=5")
@@ -121,7 +121,7 @@ async def test_a_repeated_submit_returns_the_present_state_of_the_task() -> None
 
 
 async def test_a_repeated_call_is_answered_with_the_response_of_the_first() -> None:
-    async with bench() as b:
+    async with faulty_gateway() as b:
         await b.gateway.model(answer=echo_a)
         replies = [await b.gateway.client.post("/v1/models/ModelA", json=HI, headers=KEY) for _ in range(2)]
         assert [reply.json() for reply in replies] == [{"reply": "Processed message: hi\n"}] * 2
@@ -131,14 +131,14 @@ async def test_a_repeated_call_is_answered_with_the_response_of_the_first() -> N
 
 
 async def test_a_call_and_a_submit_under_one_key_are_one_task() -> None:
-    async with bench() as b:
+    async with faulty_gateway() as b:
         await b.gateway.model(answer=echo_a)
         call = await b.gateway.client.post("/v1/models/ModelA", json=HI, headers=KEY)
         assert (await b.submit()).json()["id"] == call.headers["hub-task"]
 
 
 async def test_the_same_key_with_another_body_is_a_conflict() -> None:
-    async with bench() as b:
+    async with faulty_gateway() as b:
         first = await b.submit("hi")
         second = await b.submit("ho")
         assert problem(second) == (409, "idempotency_conflict")
@@ -147,7 +147,7 @@ async def test_the_same_key_with_another_body_is_a_conflict() -> None:
 
 
 async def test_another_key_or_none_is_another_task() -> None:
-    async with bench() as b:
+    async with faulty_gateway() as b:
         ids = {
             (await b.submit()).json()["id"],
             (await b.submit(key="order-67")).json()["id"],
@@ -158,7 +158,7 @@ async def test_another_key_or_none_is_another_task() -> None:
 
 
 async def test_a_key_belongs_to_one_model() -> None:
-    async with bench() as b:
+    async with faulty_gateway() as b:
         await b.gateway.model(DIGITS, CONTRACT_DIGITS)
         body: dict[str, list[float]] = {"pixels": []}
         other = await b.gateway.client.post("/v1/models/Digits/tasks", json=body, headers=KEY)
@@ -167,7 +167,7 @@ async def test_a_key_belongs_to_one_model() -> None:
 
 
 async def test_a_key_belongs_to_one_client() -> None:
-    async with bench(api_keys="alice,bob") as b:
+    async with faulty_gateway(api_keys="alice,bob") as b:
         alice = await b.submit(**{"X-API-Key": "alice"})
         bob = await b.submit(**{"X-API-Key": "bob"})
         alice_again = await b.submit(Authorization="Bearer alice")
@@ -175,12 +175,12 @@ async def test_a_key_belongs_to_one_client() -> None:
 
 
 async def test_an_invalid_key_is_refused() -> None:
-    async with bench() as b:
+    async with faulty_gateway() as b:
         assert problem(await b.submit(key="two words")) == (400, "bad_parameter")
 
 
 async def test_submits_of_one_key_at_the_same_time_are_one_message() -> None:
-    async with bench() as b:
+    async with faulty_gateway() as b:
         replies: list[Response] = []
 
         async def submit() -> None:
@@ -197,7 +197,7 @@ async def test_submits_of_one_key_at_the_same_time_are_one_message() -> None:
 
 async def test_submits_of_one_key_through_two_gateways_are_one_message() -> None:
     async with (
-        bench() as b,
+        faulty_gateway() as b,
         open_gateway(broker=b.broker, store=b.store, clock=b.clock) as other,
         anyio.create_task_group() as tg,
     ):
@@ -214,7 +214,7 @@ async def test_submits_of_one_key_through_two_gateways_are_one_message() -> None
 
 
 async def test_a_repeated_submit_waits_until_the_first_is_confirmed_or_withdrawn() -> None:
-    async with bench() as b:
+    async with faulty_gateway() as b:
         b.broker.stuck = anyio.Event()
         replies: list[Response] = []
 
@@ -233,7 +233,7 @@ async def test_a_repeated_submit_waits_until_the_first_is_confirmed_or_withdrawn
 
 
 async def test_when_the_first_submit_is_refused_the_repeated_one_takes_its_place() -> None:
-    async with bench() as b:
+    async with faulty_gateway() as b:
         b.broker.stuck = anyio.Event()
         refusals = [QueueFull(MODEL_A, "at its limit")]
         b.broker.refusal = lambda _: refusals.pop() if refusals else None
@@ -253,7 +253,7 @@ async def test_when_the_first_submit_is_refused_the_repeated_one_takes_its_place
 
 
 async def test_a_key_whose_submit_was_refused_works_again() -> None:
-    async with bench() as b:
+    async with faulty_gateway() as b:
         b.broker.refusal = lambda _: QueueFull(MODEL_A, "at its limit")
         assert problem(await b.submit()) == (429, "queue_full")
         b.broker.refusal = lambda _: None
@@ -265,7 +265,7 @@ async def test_a_key_whose_submit_was_refused_works_again() -> None:
 
 
 async def test_a_key_of_a_refused_submit_may_be_used_with_another_body_once_that_is_withdrawn() -> None:
-    async with bench() as b:
+    async with faulty_gateway() as b:
         b.broker.refusal = lambda _: QueueFull(MODEL_A, "at its limit")
         await b.submit("hi")
         await b.store.withdrawn.wait()
@@ -274,7 +274,7 @@ async def test_a_key_of_a_refused_submit_may_be_used_with_another_body_once_that
 
 
 async def test_a_submit_that_is_neither_confirmed_nor_withdrawn_in_time_is_a_503() -> None:
-    async with bench(publish_timeout=TIMEOUT) as b:
+    async with faulty_gateway(publish_timeout=TIMEOUT) as b:
         b.store.failing_withdrawals = 1_000_000
         b.broker.stuck = anyio.Event()
         assert problem(await b.submit()) == (503, "accept_timeout")
@@ -288,7 +288,7 @@ async def test_a_submit_that_is_neither_confirmed_nor_withdrawn_in_time_is_a_503
 
 
 async def test_a_submit_whose_gateway_died_before_it_published_may_be_repeated_half_a_minute_later() -> None:
-    async with bench(publish_timeout=TIMEOUT) as b:
+    async with faulty_gateway(publish_timeout=TIMEOUT) as b:
         left_behind = task_of("hi", b.clock())
         assert await b.store.create([left_behind]) == [None]  # and no message
 
@@ -302,7 +302,7 @@ async def test_a_submit_whose_gateway_died_before_it_published_may_be_repeated_h
 
 
 async def test_a_key_can_be_used_again_when_its_record_has_expired() -> None:
-    async with bench() as b:
+    async with faulty_gateway() as b:
         await b.gateway.model(answer=echo_a)
         await b.submit(Prefer="wait=5")
         b.clock.advance(24 * 3600 + 10)
@@ -312,7 +312,7 @@ async def test_a_key_can_be_used_again_when_its_record_has_expired() -> None:
 
 
 async def test_a_confirmed_task_is_accepted_even_if_its_record_cannot_be_updated() -> None:
-    async with bench() as b:
+    async with faulty_gateway() as b:
         b.store.failing_accepts = 2
         first = await b.submit()
         assert first.status_code == 202
@@ -324,7 +324,7 @@ async def test_a_confirmed_task_is_accepted_even_if_its_record_cannot_be_updated
 
 async def test_a_client_that_disconnects_at_any_moment_can_repeat_its_submit() -> None:
     for steps in range(16):
-        async with bench() as b:
+        async with faulty_gateway() as b:
             with anyio.CancelScope() as scope:
                 async with anyio.create_task_group() as tg:
                     tg.start_soon(b.submit)
@@ -341,7 +341,7 @@ async def test_a_client_that_disconnects_at_any_moment_can_repeat_its_submit() -
 
 
 async def test_submits_without_a_key_cost_no_more_than_before() -> None:
-    async with bench() as b:
+    async with faulty_gateway() as b:
         flushes = b.store.statistics().flushes
         await b.gateway.client.post(TASKS, json=HI)
         assert b.store.statistics().flushes == flushes + 1
@@ -351,7 +351,7 @@ async def test_submits_without_a_key_cost_no_more_than_before() -> None:
 
 
 async def test_a_first_submit_that_lost_the_store_after_writing_is_withdrawn_and_can_be_repeated() -> None:
-    async with bench() as b:
+    async with faulty_gateway() as b:
         b.store.create_error = LOST
         assert problem(await b.submit()) == (503, "connection_lost")
         b.store.create_error = None
@@ -360,7 +360,7 @@ async def test_a_first_submit_that_lost_the_store_after_writing_is_withdrawn_and
 
 
 async def test_a_late_message_with_another_body_is_not_started() -> None:
-    async with bench() as b:
+    async with faulty_gateway() as b:
         b.broker.error = LOST  # and yet the broker had it
         await b.submit("hi")
         await b.store.withdrawn.wait()

@@ -32,7 +32,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> object:
     return ASYNCIO
 
 
-class Bench:
+class FaultyPublisher:
     def __init__(self, publisher: TaskPublisher, broker: FaultyBroker, store: FaultyStore) -> None:
         self.publisher = publisher
         self.broker = broker
@@ -48,13 +48,13 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(*, publish_timeout: float = 1.0) -> AsyncGenerator[Bench]:
+async def faulty_publisher(*, publish_timeout: float = 1.0) -> AsyncGenerator[FaultyPublisher]:
     with anyio.fail_after(20):
         async with open_broker("memory://") as broker, open_store("memory://") as store:
             await broker.declare(MODEL_A)
             faulty_broker, faulty_store = FaultyBroker(broker), FaultyStore(store)
             async with TaskPublisher(faulty_broker, faulty_store, timeout=publish_timeout) as publisher:
-                yield Bench(publisher, faulty_broker, faulty_store)
+                yield FaultyPublisher(publisher, faulty_broker, faulty_store)
 
 
 def new_task() -> Task:
@@ -62,7 +62,7 @@ def new_task() -> Task:
 
 
 async def test_an_accepted_task_has_a_record_and_a_message() -> None:
-    async with bench() as b:
+    async with faulty_publisher() as b:
         task = new_task()
         await b.publisher.publish(task)
         assert await b.state(task) is TaskState.QUEUED
@@ -71,7 +71,7 @@ async def test_an_accepted_task_has_a_record_and_a_message() -> None:
 
 @pytest.mark.parametrize("refusal", [QueueFull(MODEL_A, "at its limit"), Unroutable(MODEL_A, "no such queue")])
 async def test_a_refused_task_leaves_no_record(refusal: QueueFull | Unroutable) -> None:
-    async with bench() as b:
+    async with faulty_publisher() as b:
         b.broker.refusal = lambda _: refusal
         task = new_task()
         with pytest.raises(type(refusal)):
@@ -81,7 +81,7 @@ async def test_a_refused_task_leaves_no_record(refusal: QueueFull | Unroutable) 
 
 
 async def test_one_refused_task_affects_no_other() -> None:
-    async with bench() as b:
+    async with faulty_publisher() as b:
         bad, good = new_task(), new_task()
         b.broker.refusal = lambda p: QueueFull(MODEL_A, "at its limit") if p.message_id == bad.id else None
 
@@ -97,7 +97,7 @@ async def test_one_refused_task_affects_no_other() -> None:
 
 
 async def test_an_unconfirmed_task_is_withdrawn_and_never_starts() -> None:
-    async with bench() as b:
+    async with faulty_publisher() as b:
         b.broker.error = LOST
         task = new_task()
         with pytest.raises(ConnectionLost):
@@ -109,7 +109,7 @@ async def test_an_unconfirmed_task_is_withdrawn_and_never_starts() -> None:
 
 
 async def test_a_lost_store_refuses_the_task_even_if_the_record_was_written() -> None:
-    async with bench() as b:
+    async with faulty_publisher() as b:
         b.store.create_error = LOST
         task = new_task()
         with pytest.raises(ConnectionLost):
@@ -119,7 +119,7 @@ async def test_a_lost_store_refuses_the_task_even_if_the_record_was_written() ->
 
 
 async def test_a_task_that_the_broker_does_not_confirm_in_time_is_withdrawn() -> None:
-    async with bench() as b:
+    async with faulty_publisher() as b:
         b.broker.stuck = anyio.Event()
         task = new_task()
         with pytest.raises(AcceptTimeout):
@@ -129,7 +129,7 @@ async def test_a_task_that_the_broker_does_not_confirm_in_time_is_withdrawn() ->
 
 
 async def test_a_record_that_cannot_be_withdrawn_now_is_withdrawn_later() -> None:
-    async with bench() as b:
+    async with faulty_publisher() as b:
         b.broker.error = LOST
         b.store.failing_withdrawals = 2
         task = new_task()
@@ -160,11 +160,11 @@ async def test_records_of_refused_tasks_are_gone_when_the_block_ends() -> None:
 
 async def test_a_disconnect_at_any_moment_leaves_no_record_without_a_message() -> None:
     for steps in range(12):
-        async with bench(publish_timeout=5) as b:
+        async with faulty_publisher(publish_timeout=5) as b:
             task = new_task()
             scope = CancelScope()
 
-            async def submit(b: Bench = b, task: Task = task, scope: CancelScope = scope) -> None:
+            async def submit(b: FaultyPublisher = b, task: Task = task, scope: CancelScope = scope) -> None:
                 with scope:
                     await b.publisher.publish(task)
 
@@ -179,7 +179,7 @@ async def test_a_disconnect_at_any_moment_leaves_no_record_without_a_message() -
 
 
 async def test_a_disconnect_while_the_broker_is_slow_withdraws_the_task() -> None:
-    async with bench(publish_timeout=15) as b:
+    async with faulty_publisher(publish_timeout=15) as b:
         b.broker.stuck = anyio.Event()
         task = new_task()
         async with anyio.create_task_group() as tg:
@@ -210,10 +210,10 @@ async def test_a_submit_that_times_out_at_any_moment_is_accepted_or_withdrawn_an
     accepted: list[bool] = []
     for steps in (*range(16),) * 4:  # trio takes the tasks of a turn in an order of chance
         timeout.clear()
-        async with bench() as b:
+        async with faulty_publisher() as b:
             task = new_task()
 
-            async def submit(b: Bench = b, task: Task = task) -> None:
+            async def submit(b: FaultyPublisher = b, task: Task = task) -> None:
                 try:
                     await b.publisher.publish(task)
                 except AcceptTimeout:
@@ -233,7 +233,7 @@ async def test_a_submit_that_times_out_at_any_moment_is_accepted_or_withdrawn_an
 
 
 async def test_a_repeated_write_that_finds_its_own_record_is_accepted() -> None:
-    async with bench(publish_timeout=5) as b:
+    async with faulty_publisher(publish_timeout=5) as b:
         b.store.repeats_create = True
         for task in (new_task(), replace(new_task(), idempotency_key="order-66")):
             assert await b.publisher.publish(task) is None

@@ -5,7 +5,8 @@ from __future__ import annotations
 import gzip
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from functools import partial
+from copy import copy
+from functools import cache, partial
 from typing import Any, cast
 
 import anyio
@@ -87,16 +88,19 @@ async def echo(request: Request[Any, Any, Any]) -> Response[bytes]:
     )
 
 
-def application(**edge: Any) -> Litestar:
-    routes = [document, typed, packed, stream, empty, look, give, remove, echo]
-    app = Litestar(
-        routes,
+@cache
+def _routes() -> Litestar:
+    return Litestar(
+        [document, typed, packed, stream, empty, look, give, remove, echo],
         exception_handlers=EXCEPTION_HANDLERS,
         request_max_body_size=LIMIT,
         openapi_config=None,
         logging_config=None,
     )
-    return with_edge(app, body_limit=LIMIT, **edge)
+
+
+def application(**edge: Any) -> Litestar:
+    return with_edge(copy(_routes()), body_limit=LIMIT, **edge)
 
 
 @asynccontextmanager

@@ -26,7 +26,7 @@ from hub.errors import ConfigurationError
 from hub.http.serve.client import ConnectionLimits
 from hub.http.serve.listen import ListenAddress
 from hub.http.serve.server import EXPIRY, RESERVE, serve
-from hub.http.server_counts import LOAD
+from hub.http.serve.server_counts import LOAD
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 

@@ -35,7 +35,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "brokers stores directories",
         "submission",
         "http.problem_document",
-        "http.headers http.problems http.server_counts http.media_types http.disconnect http.long_polling http.sse http.auth http.client http.dependencies",
+        "http.headers http.problems http.serve.server_counts http.media_types http.disconnect http.long_polling http.sse http.auth http.client http.dependencies",
         "http.negotiation http.conditional",
         "http.middleware http.described",
         "http.serve http.streaming",

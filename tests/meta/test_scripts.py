@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
-SHELL_TOOLS = ("bash", "sh", "dirname", "chmod", "rm", "env", "cat", "mktemp", "tee", "grep", "tail")
+SHELL_TOOLS = ("bash", "sh", "dirname", "chmod", "rm", "env", "cat", "mktemp", "tee", "grep", "tail", "nice")
 
 Machine = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -217,7 +217,8 @@ SUMMARY = "===== 3 passed, 1 warning in 61.02s (0:01:01) ====="
     [
         pytest.param(f'[ $1 = test ] && echo "{SUMMARY}"; exit 0', 0, SUMMARY, id="green"),
         pytest.param('[ $1 = test ] && echo "2 passed in 0.40s"; exit 0', 0, "2 passed in 0.40s", id="quiet"),
-        pytest.param(f'echo "{SUMMARY}"; [ $1 != check ]', 1, SUMMARY, id="a check fails"),
+        pytest.param(f'echo "{SUMMARY}"; [ $1 != static ]', 1, SUMMARY, id="a check fails"),
+        pytest.param(f'echo "{SUMMARY}"; [ $1 != site ]', 1, SUMMARY, id="the site fails"),
         pytest.param('echo "= 1 failed in 2.00s ="; [ $1 != test ]', 1, "= 1 failed in 2.00s =", id="a test fails"),
         pytest.param("exit 0", 1, "no summary: pytest did not finish", id="no tests"),
     ],

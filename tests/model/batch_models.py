@@ -14,7 +14,7 @@ from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from hub.ports.result_store import ResultStore
 from hub.task import Failure, Outcome, Task
 from hub.types import TaskState
-from tests.model.bench import ended
+from tests.model.fakes import ended
 
 SIZE: Final = 64
 

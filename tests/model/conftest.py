@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.model.bench import BreakableStore, WatchedBroker
+from tests.model.fakes import BreakableStore, WatchedBroker
 
 
 @pytest.fixture

@@ -120,7 +120,7 @@ class Plural(Obedient):
 
 
 class Working(Obedient):
-    """Takes the tasks of `tests.model.bench`."""
+    """Takes the tasks of `tests.model.fakes`."""
 
     name = "Echo"
 

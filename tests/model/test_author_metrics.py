@@ -20,7 +20,7 @@ from hub.model.instance.author_metrics import AuthorMetrics
 from hub.model.instance.metrics import InstanceMetrics
 from hub.model.worker.statistics import WorkerCounters, WorkerStatistics
 from hub.types import ModelName
-from tests.model.bench import TIMEOUT
+from tests.model.fakes import TIMEOUT
 
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
 

@@ -19,7 +19,7 @@ from opentelemetry.trace import StatusCode
 from hub.model.execution import batch_executor
 from hub.model.worker import spans
 from tests.model.batch_models import Batch, Small, replies
-from tests.model.bench import INSTANCE, TIMEOUT, BreakableStore, WatchedBroker, ended, submit, task, worker
+from tests.model.fakes import INSTANCE, TIMEOUT, BreakableStore, WatchedBroker, ended, submit, task, worker
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 

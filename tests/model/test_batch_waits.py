@@ -13,7 +13,7 @@ import trio.testing
 from hub.task import Task
 from hub.types import TaskState
 from tests.model.batch_models import Batch, Batched, cancel, replies
-from tests.model.bench import BreakableStore, WatchedBroker, ended, reply_of, submit, task, virtually, worker
+from tests.model.fakes import BreakableStore, WatchedBroker, ended, reply_of, submit, task, virtually, worker
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 

@@ -31,7 +31,7 @@ from tests.model.batch_models import (
     failure_of,
     replies,
 )
-from tests.model.bench import (
+from tests.model.fakes import (
     CONTRACT,
     ECHO,
     INSTANCE,

@@ -14,7 +14,7 @@ from hub.task import Task
 from hub.types import TaskState
 from tests.model.batch_models import cancel, failure_of
 from tests.model.batch_process_models import Together, TooFew, Unready
-from tests.model.bench import INSTANCE, BreakableStore, WatchedBroker, ended, reply_of, submit, task, until, worker
+from tests.model.fakes import INSTANCE, BreakableStore, WatchedBroker, ended, reply_of, submit, task, until, worker
 
 TIMEOUT: Final = 60.0
 

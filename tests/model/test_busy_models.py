@@ -24,8 +24,8 @@ from hub.stores.memory.store import MemoryStore
 from hub.stores.options import StoreOptions
 from hub.task import Failure, Outcome
 from hub.types import TaskState
-from tests.model.bench import TIMEOUT, ended, reply_of, submit
-from tests.model.desk import Desk, desk
+from tests.model.fake_registry import FakeRegistry, fake_registry
+from tests.model.fakes import TIMEOUT, ended, reply_of, submit
 from tests.model.test_instance import new_task
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
@@ -62,8 +62,8 @@ def fresh_events() -> None:
 
 
 @pytest.fixture
-async def registry() -> AsyncIterator[Desk]:
-    async with desk() as it:
+async def registry() -> AsyncIterator[FakeRegistry]:
+    async with fake_registry() as it:
         yield it
 
 
@@ -85,7 +85,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 def instance(
-    model: type[Computes], registry: Desk, servers: tuple[MemoryBroker, MemoryStore]
+    model: type[Computes], registry: FakeRegistry, servers: tuple[MemoryBroker, MemoryStore]
 ) -> Callable[..., Awaitable[None]]:
     settings = ModelSettings(registry_url=registry.url, start_timeout=10.0, drain_grace=0.1)
     return partial(run_instance, model, settings, broker=servers[0], store=servers[1])
@@ -93,7 +93,7 @@ def instance(
 
 @pytest.mark.parametrize("model", [Computes, ComputesWithHealth])
 async def test_pings_are_answered_while_the_model_computes(
-    model: type[Computes], registry: Desk, http: AsyncClient, servers: tuple[MemoryBroker, MemoryStore]
+    model: type[Computes], registry: FakeRegistry, http: AsyncClient, servers: tuple[MemoryBroker, MemoryStore]
 ) -> None:
     one = new_task("compute")
     with anyio.fail_after(TIMEOUT):
@@ -108,7 +108,10 @@ async def test_pings_are_answered_while_the_model_computes(
 
 
 async def test_an_instance_says_for_how_long_its_model_has_held_its_loop_up(
-    registry: Desk, http: AsyncClient, servers: tuple[MemoryBroker, MemoryStore], monkeypatch: pytest.MonkeyPatch
+    registry: FakeRegistry,
+    http: AsyncClient,
+    servers: tuple[MemoryBroker, MemoryStore],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(own_loop, "LIMIT", 0.05)
     one = new_task("compute")
@@ -136,7 +139,10 @@ async def test_an_instance_says_for_how_long_its_model_has_held_its_loop_up(
 
 
 async def test_a_task_that_computes_is_cancelled_at_once_and_keeps_its_place_until_it_returns(
-    registry: Desk, http: AsyncClient, servers: tuple[MemoryBroker, MemoryStore], monkeypatch: pytest.MonkeyPatch
+    registry: FakeRegistry,
+    http: AsyncClient,
+    servers: tuple[MemoryBroker, MemoryStore],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(own_loop, "CANCEL_GRACE", 0.01)
     broker, store = servers
@@ -157,7 +163,7 @@ async def test_a_task_that_computes_is_cancelled_at_once_and_keeps_its_place_unt
 
 
 async def test_a_task_knows_its_task_and_reports_from_the_loop_of_its_model(
-    registry: Desk, servers: tuple[MemoryBroker, MemoryStore]
+    registry: FakeRegistry, servers: tuple[MemoryBroker, MemoryStore]
 ) -> None:
     one = new_task("hello")
     with anyio.fail_after(TIMEOUT):

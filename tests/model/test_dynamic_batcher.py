@@ -9,7 +9,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from hub.model.execution.dynamic_batcher import DynamicBatcher, OnAbandoned
-from tests.model.bench import TIMEOUT, until
+from tests.model.fakes import TIMEOUT, until
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 

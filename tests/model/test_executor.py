@@ -22,7 +22,7 @@ from hub.model.errors import InvalidModel, WrongResponse
 from hub.model.execution.executor import Executor
 from hub.model.execution.lifespan import lifespan
 from hub.types import InstanceId, ModelName, TaskId
-from tests.model.bench import TIMEOUT
+from tests.model.fakes import TIMEOUT
 from tests.model.process_models import Elsewhere, Obedient
 
 BODY = ModelARequest(messages="hello").SerializeToString()

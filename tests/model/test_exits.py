@@ -21,8 +21,6 @@ from hub.settings.model import ModelSettings
 from hub.stores.memory.store import MemoryStore
 from hub.stores.options import StoreOptions
 from hub.task import Failure
-from tests.model.bench import TIMEOUT, BreakableStore, Echo, WatchedBroker, ended, reply_of, submit, task, worker
-from tests.model.desk import desk
 from tests.model.exit_models import (
     ALL,
     CANCELLATION,
@@ -33,6 +31,8 @@ from tests.model.exit_models import (
     Exits,
     ExitsInThread,
 )
+from tests.model.fake_registry import fake_registry
+from tests.model.fakes import TIMEOUT, BreakableStore, Echo, WatchedBroker, ended, reply_of, submit, task, worker
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
@@ -43,10 +43,10 @@ def on_asyncio(anyio_backend: tuple[str, object]) -> bool:
 
 
 def of_echo(model: type[hub.Model[Any, Any]]) -> Echo:
-    """An object of the class, under the name whose tasks the bench has."""
+    """An object of the class, under the name of the tasks of `tests.model.fakes`."""
     one = model()
     one.name = "Echo"  # type: ignore[misc]  # of this object only
-    return cast("Echo", one)  # all that the bench needs is a model
+    return cast("Echo", one)  # the worker of `tests.model.fakes` takes any model
 
 
 async def failure_of(store: BreakableStore, word: str, broker: WatchedBroker) -> Failure:
@@ -190,7 +190,7 @@ async def test_an_instance_whose_model_exits_before_it_is_up_fails_with_the_same
 
     ending = type("Ending", (Echo,), {name: classmethod(exit_) if name == "example" else exit_})
     with anyio.fail_after(TIMEOUT):
-        async with desk() as registry:
+        async with fake_registry() as registry:
             settings = ModelSettings(broker_url="memory://", store_url="memory://", registry_url=registry.url)
             with (
                 pytest.raises(ModelNotStarted, match=f"{name}.* raised SystemExit: 3") as caught,

@@ -20,8 +20,8 @@ from hub.registry.client.schemas import PING_HEADER
 from hub.settings.model import ModelSettings
 from hub.stores.memory.store import MemoryStore
 from hub.stores.options import StoreOptions
-from tests.model.bench import TIMEOUT, Echo
-from tests.model.desk import Desk, desk
+from tests.model.fake_registry import FakeRegistry, fake_registry
+from tests.model.fakes import TIMEOUT, Echo
 
 TOKEN = "t" * 32
 
@@ -37,8 +37,8 @@ class Ill(Echo):
 
 
 @pytest.fixture
-async def registry() -> AsyncIterator[Desk]:
-    async with desk() as it:
+async def registry() -> AsyncIterator[FakeRegistry]:
+    async with fake_registry() as it:
         yield it
 
 
@@ -62,14 +62,14 @@ async def stranger() -> AsyncIterator[AsyncClient]:
 
 
 def instance(
-    model: type[Echo], registry: Desk, broker: MemoryBroker, store: MemoryStore
+    model: type[Echo], registry: FakeRegistry, broker: MemoryBroker, store: MemoryStore
 ) -> Callable[..., Coroutine[Any, Any, None]]:
     settings = ModelSettings(registry_url=registry.url, start_timeout=10.0, token=TOKEN)
     return partial(run_instance, model, settings, broker=broker, store=store)
 
 
 async def test_an_instance_is_live_and_ready_to_those_without_a_token(
-    registry: Desk, broker: MemoryBroker, store: MemoryStore, stranger: AsyncClient
+    registry: FakeRegistry, broker: MemoryBroker, store: MemoryStore, stranger: AsyncClient
 ) -> None:
     with anyio.fail_after(TIMEOUT):
         async with background_service(instance(Echo, registry, broker, store), name="instance") as url:
@@ -85,7 +85,7 @@ async def test_an_instance_is_live_and_ready_to_those_without_a_token(
 
 
 async def test_an_instance_that_consumes_nothing_is_live_and_not_ready(
-    registry: Desk, broker: MemoryBroker, store: MemoryStore, stranger: AsyncClient
+    registry: FakeRegistry, broker: MemoryBroker, store: MemoryStore, stranger: AsyncClient
 ) -> None:
     with anyio.fail_after(TIMEOUT):
         async with background_service(instance(Echo, registry, broker, store), name="instance") as url:
@@ -104,7 +104,7 @@ async def test_an_instance_that_consumes_nothing_is_live_and_not_ready(
 
 
 async def test_what_a_model_says_of_its_health_is_not_told_to_strangers(
-    registry: Desk, broker: MemoryBroker, store: MemoryStore, stranger: AsyncClient
+    registry: FakeRegistry, broker: MemoryBroker, store: MemoryStore, stranger: AsyncClient
 ) -> None:
     with anyio.fail_after(TIMEOUT):
         async with background_service(instance(Ill, registry, broker, store), name="instance") as url:
@@ -117,7 +117,11 @@ async def test_what_a_model_says_of_its_health_is_not_told_to_strangers(
 
 
 async def test_only_requests_with_the_header_of_the_registry_are_its_pings(
-    registry: Desk, broker: MemoryBroker, store: MemoryStore, stranger: AsyncClient, monkeypatch: pytest.MonkeyPatch
+    registry: FakeRegistry,
+    broker: MemoryBroker,
+    store: MemoryStore,
+    stranger: AsyncClient,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pinged: list[HealthReporter] = []
 

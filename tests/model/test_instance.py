@@ -38,8 +38,8 @@ from hub.stores.options import StoreOptions
 from hub.task import Task
 from hub.types import InstanceId, ModelName, TaskState, new_task_id
 from hub.v1.contract_pb2 import Contract as ContractMessage
-from tests.model.bench import TIMEOUT, Echo, ended, reply_of, submit
-from tests.model.desk import Desk, desk
+from tests.model.fake_registry import FakeRegistry, fake_registry
+from tests.model.fakes import TIMEOUT, Echo, ended, reply_of, submit
 
 INSTANCE = InstanceId("0192-instance")
 CONTRACT: Contract = Contract.from_descriptors(ModelARequest.DESCRIPTOR, ModelAResponse.DESCRIPTOR)
@@ -48,8 +48,8 @@ pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
 
 @pytest.fixture
-async def registry() -> AsyncIterator[Desk]:
-    async with desk() as it:
+async def registry() -> AsyncIterator[FakeRegistry]:
+    async with fake_registry() as it:
         yield it
 
 
@@ -59,7 +59,7 @@ async def client() -> AsyncIterator[AsyncClient]:
         yield http
 
 
-def settings(registry: Desk, **changes: object) -> ModelSettings:
+def settings(registry: FakeRegistry, **changes: object) -> ModelSettings:
     values: dict[str, object] = {"registry_url": registry.url, "start_timeout": 10.0, "drain_grace": 10.0}
     return ModelSettings(**{**values, **changes})  # type: ignore[arg-type]  # fields by name
 
@@ -103,7 +103,7 @@ def labels(**pairs: str) -> frozenset[tuple[str, str]]:
 class World:
     """What an instance needs around it."""
 
-    def __init__(self, registry: Desk) -> None:
+    def __init__(self, registry: FakeRegistry) -> None:
         self.registry = registry
         self.broker = MemoryBroker()
         self.store = MemoryStore(StoreOptions())
@@ -122,7 +122,7 @@ class World:
 
 
 @pytest.fixture
-async def world(registry: Desk) -> AsyncIterator[World]:
+async def world(registry: FakeRegistry) -> AsyncIterator[World]:
     it = World(registry)
     async with it.broker, it.store:
         yield it
@@ -362,10 +362,10 @@ async def test_a_drain_lets_running_work_finish_and_logs_out_first(world: World)
             await tg.start(world.instance(Slow))
             await submit(world.broker, world.store, one)
             await begun.wait()
-            news = world.registry.news
+            requested = world.registry.requested
             tg.cancel_scope.cancel()
             with anyio.CancelScope(shield=True):
-                await news.wait()
+                await requested.wait()
                 assert world.registry.logouts == [INSTANCE]
                 release.set()
         assert await reply_of(world.store, one) == "slow"
@@ -450,7 +450,7 @@ async def test_an_instance_that_loses_its_queue_says_so_to_the_registry_and_says
             assert len(world.registry.logins) == 1
             with world.broker.outage():
                 while len(world.registry.logins) < 2:
-                    await world.registry.news.wait()
+                    await world.registry.requested.wait()
             while len(world.registry.logins) < 3:
-                await world.registry.news.wait()
+                await world.registry.requested.wait()
     assert world.registry.logouts == [INSTANCE]

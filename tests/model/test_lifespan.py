@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from hub.model.execution.lifespan import lifespan
 from hub.model.instance.health_reporter import HealthReporter
-from tests.model.bench import CONTRACT, INSTANCE, TIMEOUT, BreakableStore, Echo, WatchedBroker, worker
+from tests.model.fakes import CONTRACT, INSTANCE, TIMEOUT, BreakableStore, Echo, WatchedBroker, worker
 from tests.model.process_models import NotesLater
 from tests.model.test_process_pool import pool_of
 

@@ -16,7 +16,7 @@ from hub.ports.directory import ModelLimits
 from hub.registry.client.errors import NameTaken
 from hub.registry.client.login import LoginRequest, LoginResult
 from hub.types import InstanceId, InstanceState
-from tests.model.bench import CONTRACT, ECHO, INSTANCE
+from tests.model.fakes import CONTRACT, ECHO, INSTANCE
 
 PERIOD = 10.0
 RESULT = LoginResult(state=InstanceState.LIVE, accepts=frozenset())
@@ -37,7 +37,7 @@ def anyio_backend() -> object:
     return ("trio", {"clock": trio.testing.MockClock(autojump_threshold=0)})
 
 
-class Desk:
+class FakeRegistry:
     """A registry in memory. While it is `down` it cannot be reached, while it is `stuck` it never answers.
 
     At each login it looks at `consuming`, as a ping would, and answers `slowness` seconds later.
@@ -78,93 +78,93 @@ class Desk:
 
 
 def membership(
-    desk: Desk, *, pinged_at: Callable[[], float] = lambda: 0.0, start_timeout: float = 60.0
+    registry: FakeRegistry, *, pinged_at: Callable[[], float] = lambda: 0.0, start_timeout: float = 60.0
 ) -> Registration:
     return Registration(
-        desk,
+        registry,
         REQUEST,
         pinged_at=pinged_at,
         ping_period=PERIOD,
         start_timeout=start_timeout,
-        on_login=desk.admitted.append,
+        on_login=registry.admitted.append,
     )
 
 
 async def test_a_member_logs_in_on_entry_and_out_on_exit() -> None:
-    desk = Desk()
+    registry = FakeRegistry()
     with anyio.fail_after(100):
-        async with membership(desk):
-            assert desk.calls == ["login"]
-            assert desk.admitted == [RESULT]
-        assert desk.calls == ["login", "logout"]
+        async with membership(registry):
+            assert registry.calls == ["login"]
+            assert registry.admitted == [RESULT]
+        assert registry.calls == ["login", "logout"]
 
 
 async def test_a_member_that_is_pinged_never_logs_in_again() -> None:
-    desk = Desk()
+    registry = FakeRegistry()
     with anyio.fail_after(10_000):
-        async with membership(desk, pinged_at=anyio.current_time):
+        async with membership(registry, pinged_at=anyio.current_time):
             await anyio.sleep(1000)
-    assert desk.calls == ["login", "logout"]
+    assert registry.calls == ["login", "logout"]
 
 
 async def test_a_member_that_is_not_pinged_for_three_periods_logs_in_again() -> None:
-    desk = Desk()
+    registry = FakeRegistry()
     pinged = 0.0
     with anyio.fail_after(10_000):
-        async with membership(desk, pinged_at=lambda: pinged) as member:
+        async with membership(registry, pinged_at=lambda: pinged) as member:
             await anyio.sleep(25)
             pinged = anyio.current_time()
             await anyio.sleep(29)
-            assert desk.calls == ["login"]
+            assert registry.calls == ["login"]
             await anyio.sleep(2)
-            assert desk.calls == ["login", "login"]
+            assert registry.calls == ["login", "login"]
             assert member.logins == 2
 
 
 async def test_a_registry_that_goes_away_is_waited_for() -> None:
-    desk = Desk()
+    registry = FakeRegistry()
     with anyio.fail_after(10_000):
-        async with membership(desk) as member:
-            desk.down = True
+        async with membership(registry) as member:
+            registry.down = True
             await anyio.sleep(600)
-            desk.down = False
+            registry.down = False
             await anyio.sleep(5)
             assert member.logins == 2
 
 
 async def test_a_registry_that_never_answers_does_not_keep_the_start_waiting() -> None:
-    desk = Desk()
-    desk.stuck = True
+    registry = FakeRegistry()
+    registry.stuck = True
     with anyio.fail_after(100), pytest.raises(ConnectionLost, match="no answer within"):
-        async with membership(desk, start_timeout=20):
+        async with membership(registry, start_timeout=20):
             pytest.fail("entered")
 
 
 async def test_a_start_gives_up_when_the_registry_stays_away() -> None:
-    desk = Desk()
-    desk.down = True
+    registry = FakeRegistry()
+    registry.down = True
     began = anyio.current_time()
     with anyio.fail_after(1000), pytest.raises(ConnectionLost, match="down"):
-        async with membership(desk, start_timeout=20):
+        async with membership(registry, start_timeout=20):
             pytest.fail("entered")
     assert 17 < anyio.current_time() - began < 24
 
 
 async def test_a_name_that_is_taken_ends_the_start_at_once() -> None:
-    desk = Desk()
-    desk.taken = True
+    registry = FakeRegistry()
+    registry.taken = True
     with anyio.fail_after(1), pytest.raises(NameTaken):
-        async with membership(desk):
+        async with membership(registry):
             pytest.fail("entered")
-    assert desk.calls.count("login") == 1
+    assert registry.calls.count("login") == 1
 
 
 async def test_a_name_that_was_lost_meanwhile_ends_the_block() -> None:
-    desk = Desk()
+    registry = FakeRegistry()
 
     async def stay() -> None:
-        async with membership(desk):
-            desk.taken = True
+        async with membership(registry):
+            registry.taken = True
             await anyio.sleep_forever()
 
     with anyio.fail_after(1000), pytest.raises(ExceptionGroup) as caught:
@@ -174,138 +174,138 @@ async def test_a_name_that_was_lost_meanwhile_ends_the_block() -> None:
 
 async def test_a_logout_that_hangs_or_fails_does_not_hold_the_exit_up() -> None:
     for trouble in ("stuck", "down"):
-        desk = Desk()
+        registry = FakeRegistry()
         with anyio.fail_after(100):
-            async with membership(desk):
-                setattr(desk, trouble, True)
+            async with membership(registry):
+                setattr(registry, trouble, True)
                 began = anyio.current_time()
-        assert desk.calls == ["login", "logout"]
+        assert registry.calls == ["login", "logout"]
         assert anyio.current_time() - began <= LOGOUT_TIMEOUT + 0.1
 
 
 async def test_a_cancelled_member_logs_out_all_the_same() -> None:
-    desk = Desk()
+    registry = FakeRegistry()
     with anyio.move_on_after(1):
-        async with membership(desk):
+        async with membership(registry):
             await anyio.sleep_forever()
-    assert desk.calls == ["login", "logout"]
+    assert registry.calls == ["login", "logout"]
 
 
-def change(desk: Desk, member: Registration, consuming: bool) -> None:
+def change(registry: FakeRegistry, member: Registration, consuming: bool) -> None:
     """The instance stops or starts to consume, and says so."""
-    desk.consuming = consuming
+    registry.consuming = consuming
     member.update_consuming(consuming)
 
 
 async def test_a_member_that_goes_deaf_or_hears_again_says_so_at_once_and_once() -> None:
-    desk = Desk()
+    registry = FakeRegistry()
     with anyio.fail_after(100):
-        async with membership(desk, pinged_at=anyio.current_time) as member:
+        async with membership(registry, pinged_at=anyio.current_time) as member:
             await anyio.sleep(1)
             began = anyio.current_time()
             for consuming in (True, False, False, True, True):
-                change(desk, member, consuming)
+                change(registry, member, consuming)
                 await anyio.sleep(1)
-    assert desk.seen[1:] == [(began + 1, False), (began + 3, True)]
+    assert registry.seen[1:] == [(began + 1, False), (began + 3, True)]
 
 
 async def test_what_is_taken_back_before_it_was_told_is_no_news() -> None:
-    desk = Desk()
+    registry = FakeRegistry()
     with anyio.fail_after(100):
-        async with membership(desk, pinged_at=anyio.current_time) as member:
+        async with membership(registry, pinged_at=anyio.current_time) as member:
             await anyio.sleep(MIN_UPDATE_INTERVAL / 2)
-            change(desk, member, False)
+            change(registry, member, False)
             await anyio.sleep(MIN_UPDATE_INTERVAL / 4)
-            change(desk, member, True)
+            change(registry, member, True)
             await anyio.sleep(100 * MIN_UPDATE_INTERVAL / 4)
-    assert desk.calls == ["login", "logout"]
+    assert registry.calls == ["login", "logout"]
 
 
 async def test_a_link_that_flaps_costs_five_logins_a_second_and_the_last_word_is_told() -> None:
-    desk = Desk()
+    registry = FakeRegistry()
     with anyio.fail_after(100):
-        async with membership(desk, pinged_at=anyio.current_time) as member:
+        async with membership(registry, pinged_at=anyio.current_time) as member:
             for step in range(1001):
-                change(desk, member, step % 2 == 1)
+                change(registry, member, step % 2 == 1)
                 await anyio.sleep(0.010037)  # no multiple of it is one of the gap: a change never falls on a login
             await anyio.sleep(1)
-    times = [when for when, _ in desk.seen]
+    times = [when for when, _ in registry.seen]
     assert 20 < len(times) < 53
     assert min(later - earlier for earlier, later in pairwise(times)) > MIN_UPDATE_INTERVAL - 1e-6
-    assert desk.seen[-1][1] is False
+    assert registry.seen[-1][1] is False
 
 
 async def test_what_changes_while_the_registry_looks_is_told_again() -> None:
-    desk = Desk()
+    registry = FakeRegistry()
     with anyio.fail_after(100):
-        async with membership(desk, pinged_at=anyio.current_time) as member:
+        async with membership(registry, pinged_at=anyio.current_time) as member:
             await anyio.sleep(1)
-            desk.slowness = 1.0
-            change(desk, member, False)
+            registry.slowness = 1.0
+            change(registry, member, False)
             await anyio.sleep(0.5)
-            change(desk, member, True)
+            change(registry, member, True)
             await anyio.sleep(5)
-            assert [seen for _, seen in desk.seen] == [True, False, True]
+            assert [seen for _, seen in registry.seen] == [True, False, True]
 
 
 async def test_what_changes_there_and_back_while_the_registry_looks_is_told_again() -> None:
-    desk = Desk()
-    desk.slowness = 1.0
+    registry = FakeRegistry()
+    registry.slowness = 1.0
     with anyio.fail_after(100):
-        async with membership(desk, pinged_at=lambda: 0.0) as member:
+        async with membership(registry, pinged_at=lambda: 0.0) as member:
             await anyio.sleep(3 * PERIOD + 0.5)  # the login of one that is not pinged is under way
-            change(desk, member, False)
+            change(registry, member, False)
             await anyio.sleep(0.1)
-            change(desk, member, True)
+            change(registry, member, True)
             await anyio.sleep(5)
-            assert len(desk.seen) == 3
+            assert len(registry.seen) == 3
 
 
 async def test_a_change_that_was_noted_before_the_first_login_needs_no_second_one() -> None:
-    desk = Desk()
+    registry = FakeRegistry()
     with anyio.fail_after(100):
-        member = membership(desk, pinged_at=anyio.current_time)
-        change(desk, member, False)
+        member = membership(registry, pinged_at=anyio.current_time)
+        change(registry, member, False)
         async with member:
             await anyio.sleep(1)
-    assert desk.calls == ["login", "logout"]
+    assert registry.calls == ["login", "logout"]
 
 
 async def test_updates_wait_for_a_registry_that_is_out_of_reach() -> None:
-    desk = Desk()
+    registry = FakeRegistry()
     with anyio.fail_after(1000):
-        async with membership(desk, pinged_at=anyio.current_time) as member:
-            desk.down = True
-            change(desk, member, False)
+        async with membership(registry, pinged_at=anyio.current_time) as member:
+            registry.down = True
+            change(registry, member, False)
             await anyio.sleep(60)
-            change(desk, member, True)
+            change(registry, member, True)
             await anyio.sleep(60)
-            change(desk, member, False)
-            assert len(desk.calls) < 100, "it is asked with backoff"
-            desk.down = False
+            change(registry, member, False)
+            assert len(registry.calls) < 100, "it is asked with backoff"
+            registry.down = False
             await anyio.sleep(3)
-            assert [seen for _, seen in desk.seen] == [True, False]
+            assert [seen for _, seen in registry.seen] == [True, False]
 
 
 async def test_news_for_a_registry_that_never_answers_do_not_hold_the_exit_up() -> None:
-    desk = Desk()
+    registry = FakeRegistry()
     with anyio.fail_after(100):
-        async with membership(desk, pinged_at=anyio.current_time) as member:
+        async with membership(registry, pinged_at=anyio.current_time) as member:
             await anyio.sleep(1)
-            desk.stuck = True
-            change(desk, member, False)
+            registry.stuck = True
+            change(registry, member, False)
             await anyio.sleep(1)
             began = anyio.current_time()
         assert anyio.current_time() - began <= LOGOUT_TIMEOUT + 0.1
-    assert desk.calls == ["login", "login", "logout"]
+    assert registry.calls == ["login", "login", "logout"]
 
 
 async def test_a_member_that_leaves_does_not_log_in_to_say_that_it_consumes_no_more() -> None:
-    desk = Desk()
+    registry = FakeRegistry()
     with anyio.move_on_after(5):
-        async with membership(desk, pinged_at=anyio.current_time) as member:
+        async with membership(registry, pinged_at=anyio.current_time) as member:
             try:
                 await anyio.sleep_forever()
             finally:
-                change(desk, member, False)
-    assert desk.calls == ["login", "logout"]
+                change(registry, member, False)
+    assert registry.calls == ["login", "logout"]

@@ -15,7 +15,7 @@ import trio
 from hub.concurrency.exceptions import collapse_exception_group
 from hub.model.execution import own_loop
 from hub.model.execution.own_loop import ModelLoopEnded, OwnLoop
-from tests.model.bench import TIMEOUT
+from tests.model.fakes import TIMEOUT
 
 _word: ContextVar[str] = ContextVar("word")
 

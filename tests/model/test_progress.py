@@ -18,7 +18,7 @@ from hub.model.worker.run import TaskRun
 from hub.ports.result_store import ProgressReport
 from hub.task import Progress, TaskRecord
 from hub.types import wall_clock
-from tests.model.bench import (
+from tests.model.fakes import (
     TIMEOUT,
     BreakableStore,
     Echo,

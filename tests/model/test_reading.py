@@ -25,7 +25,7 @@ def anyio_backend() -> object:
     return ("trio", {"clock": trio.testing.MockClock(autojump_threshold=0)})
 
 
-class Desk(ContractSource):
+class FakeRegistry(ContractSource):
     """A registry that has accepted PLAIN and GROWN. `up` has an instance each."""
 
     def __init__(self, *up: Contract) -> None:
@@ -58,7 +58,7 @@ class Desk(ContractSource):
 
 
 async def test_nothing_is_settled_before_the_first_login() -> None:
-    reading = RegistryCompatibility(Desk(), MODEL, GROWN)
+    reading = RegistryCompatibility(FakeRegistry(), MODEL, GROWN)
     assert not reading.can_read(PLAIN.fingerprint)
     with anyio.move_on_after(1000) as scope:
         await reading.wait_ready()
@@ -72,22 +72,22 @@ async def test_nothing_is_settled_before_the_first_login() -> None:
 
 
 async def test_a_task_that_others_can_run_is_left_to_them_after_a_pause() -> None:
-    reading = RegistryCompatibility(Desk(PLAIN, GROWN), MODEL, PLAIN)
+    reading = RegistryCompatibility(FakeRegistry(PLAIN, GROWN), MODEL, PLAIN)
     started = anyio.current_time()
     assert await reading.describe_mismatch(GROWN.fingerprint) is None
     assert anyio.current_time() - started >= PAUSE
 
 
 async def test_a_task_of_a_contract_without_instances_is_explained() -> None:
-    reading = RegistryCompatibility(Desk(PLAIN), MODEL, PLAIN)
+    reading = RegistryCompatibility(FakeRegistry(PLAIN), MODEL, PLAIN)
     words = await reading.describe_mismatch(GROWN.fingerprint)
     assert words is not None
     assert "field 'tone' (string, number 2) is gone from grow.v1.Ask" in words
 
 
 async def test_without_the_registry_nothing_is_explained() -> None:
-    desk = Desk(PLAIN, GROWN)
-    reading = RegistryCompatibility(desk, MODEL, PLAIN)
+    registry = FakeRegistry(PLAIN, GROWN)
+    reading = RegistryCompatibility(registry, MODEL, PLAIN)
     assert await reading.describe_mismatch(BROKEN.fingerprint) == ""
-    desk.down = True
+    registry.down = True
     assert await reading.describe_mismatch(GROWN.fingerprint) == ""

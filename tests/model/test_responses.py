@@ -22,7 +22,7 @@ from hub.model.execution.executor import Executor
 from hub.model.execution.lifespan import lifespan
 from hub.model.worker.worker import Worker
 from hub.types import TaskState
-from tests.model.bench import CONTRACT, INSTANCE, TIMEOUT, BreakableStore, WatchedBroker, ended, submit, task
+from tests.model.fakes import CONTRACT, INSTANCE, TIMEOUT, BreakableStore, WatchedBroker, ended, submit, task
 from tests.model.process_models import Nesting, nested
 
 DEEPEST = 33

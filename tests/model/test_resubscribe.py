@@ -13,7 +13,7 @@ from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from hub.concurrency.services import background_service
 from hub.ports.broker import Consumer
 from hub.types import ModelName
-from tests.model.bench import TIMEOUT, Echo, ended, reply_of, submit
+from tests.model.fakes import TIMEOUT, Echo, ended, reply_of, submit
 from tests.model.test_instance import World, client, new_task, registry, world
 
 __all__ = ["client", "registry", "world"]

@@ -10,7 +10,7 @@ from hub.model.worker.options import WorkerOptions
 from hub.model.worker.worker import Worker
 from hub.settings.model import ModelSettings
 from hub.types import TaskState
-from tests.model.bench import CONTRACT, INSTANCE, TIMEOUT, BreakableStore, Echo, WatchedBroker, ended, submit, task
+from tests.model.fakes import CONTRACT, INSTANCE, TIMEOUT, BreakableStore, Echo, WatchedBroker, ended, submit, task
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from hub.errors import ConfigurationError
 from hub.model.instance.instance import run_limit
 from hub.settings.model import ModelSettings
-from tests.model.bench import Echo
+from tests.model.fakes import Echo
 
 
 def test_a_run_may_take_nearly_as_long_as_the_broker_waits_for_it() -> None:

@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from hub.model.worker import spans
-from tests.model.bench import TIMEOUT, BreakableStore, Echo, WatchedBroker, ended, submit, task, worker
+from tests.model.fakes import TIMEOUT, BreakableStore, Echo, WatchedBroker, ended, submit, task, worker
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 

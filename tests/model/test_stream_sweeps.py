@@ -13,7 +13,7 @@ from hub.ports.result_store import ChunkPage
 from hub.task import Task, TaskRecord
 from hub.types import TaskState
 from tests.amqp.cancellation_sweep import sweep
-from tests.model.bench import ECHO, INSTANCE, TIMEOUT, BreakableStore, WatchedBroker, ended, ready_in, submit, task
+from tests.model.fakes import ECHO, INSTANCE, TIMEOUT, BreakableStore, WatchedBroker, ended, ready_in, submit, task
 from tests.model.stream_models import Shared
 from tests.model.test_streams import OTHER, cancellation, serving, texts
 

@@ -25,7 +25,7 @@ from hub.model.worker.worker import Worker
 from hub.ports.result_store import ChunkPage, ChunkPosition, ResultStore
 from hub.task import Failure, Outcome, Task
 from hub.types import InstanceId, ModelName, TaskState, dead_letter_queue
-from tests.model.bench import (
+from tests.model.fakes import (
     CONTRACT,
     ECHO,
     INSTANCE,

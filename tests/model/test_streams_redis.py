@@ -18,7 +18,7 @@ from hub.ports.result_store import ChunkPage, ResultStore
 from hub.stores import open_store
 from hub.task import Outcome, Task
 from hub.types import TaskState
-from tests.model.bench import CONTRACT, INSTANCE, ended, submit, task
+from tests.model.fakes import CONTRACT, INSTANCE, ended, submit, task
 from tests.model.stream_models import FORMS
 from tests.model.test_streams import Form, texts
 from tests.stores.conftest import CASES, Case, on_redis

@@ -16,7 +16,7 @@ from hub.ports.broker import Publication
 from hub.ports.result_store import Missing
 from hub.task import Failure, Task
 from hub.types import Fingerprint, ModelName, TaskState
-from tests.model.bench import (
+from tests.model.fakes import (
     ECHO,
     INSTANCE,
     TIMEOUT,

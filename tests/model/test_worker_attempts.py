@@ -14,7 +14,7 @@ import hub
 from hub.ports.broker import Publication
 from hub.task import Failure, Outcome, Task, TaskRecord
 from hub.types import Fingerprint, InstanceId, TaskState
-from tests.model.bench import (
+from tests.model.fakes import (
     ECHO,
     INSTANCE,
     BreakableStore,

@@ -8,7 +8,7 @@ import trio.testing
 
 from hub.task import Task
 from hub.types import Fingerprint, TaskState
-from tests.model.bench import (
+from tests.model.fakes import (
     ECHO,
     BreakableStore,
     Echo,

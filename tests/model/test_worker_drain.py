@@ -12,7 +12,7 @@ from hub.brokers.memory.broker import MemoryBroker
 from hub.errors import ConnectionLost
 from hub.ports.result_store import Missing
 from hub.types import InstanceId, TaskState
-from tests.model.bench import ECHO, BreakableStore, Echo, WatchedBroker, ended, reply_of, submit, task, worker
+from tests.model.fakes import ECHO, BreakableStore, Echo, WatchedBroker, ended, reply_of, submit, task, worker
 
 TICK = 2**-10
 """Virtual seconds."""

@@ -13,7 +13,7 @@ from hub.errors import ConnectionLost
 from hub.ports.result_store import Missing
 from hub.task import Failure, Outcome, Task
 from hub.types import InstanceId, TaskState
-from tests.model.bench import (
+from tests.model.fakes import (
     ECHO,
     BreakableStore,
     Echo,

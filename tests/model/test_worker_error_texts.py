@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from hub.observability.tracebacks import describe, lines
 from hub.task import Failure
-from tests.model.bench import TIMEOUT, BreakableStore, Echo, WatchedBroker, ended, submit, task, worker
+from tests.model.fakes import TIMEOUT, BreakableStore, Echo, WatchedBroker, ended, submit, task, worker
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 

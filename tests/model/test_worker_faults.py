@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from structlog.testing import capture_logs
 
 from hub.types import InstanceId, TaskState
-from tests.model.bench import ECHO, BreakableStore, Echo, WatchedBroker, ended, reply_of, submit, task, worker
+from tests.model.fakes import ECHO, BreakableStore, Echo, WatchedBroker, ended, reply_of, submit, task, worker
 from tests.support.examples import examples
 
 TICK = 2**-10

@@ -14,7 +14,7 @@ from hub.model.worker.worker import Worker
 from hub.ports.result_store import Missing
 from hub.task import Failure, Outcome, Task
 from hub.types import TaskState
-from tests.model.bench import CONTRACT, INSTANCE, BreakableStore, WatchedBroker, ended, reply_of, submit, task
+from tests.model.fakes import CONTRACT, INSTANCE, BreakableStore, WatchedBroker, ended, reply_of, submit, task
 from tests.model.process_models import Working
 
 TIMEOUT: Final = 60.0

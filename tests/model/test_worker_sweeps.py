@@ -13,7 +13,7 @@ from hub.task import Failure, Outcome, Task, TaskRecord
 from hub.types import InstanceId, TaskState, wall_clock
 from tests.amqp.cancellation_sweep import sweep
 from tests.model.batch_models import Batch, Small, replies
-from tests.model.bench import ECHO, TIMEOUT, BreakableStore, Echo, WatchedBroker, ended, ready_in, submit, task, worker
+from tests.model.fakes import ECHO, TIMEOUT, BreakableStore, Echo, WatchedBroker, ended, ready_in, submit, task, worker
 
 ENOUGH = 5
 """Checkpoints that a sweep over the life of a task meets at the very least; one over fewer has seen nothing."""

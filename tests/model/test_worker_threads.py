@@ -12,7 +12,7 @@ import hub
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from hub.task import Failure, Outcome, Task
 from hub.types import TaskState
-from tests.model.bench import (
+from tests.model.fakes import (
     TIMEOUT,
     BreakableStore,
     Echo,

@@ -17,7 +17,7 @@ from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 MOODS: Final = "OBSERVABILITY_MOODS"
 """The environment variable with the folder."""
 
-LOOK: Final = 0.05
+POLL_INTERVAL: Final = 0.05
 """Seconds between two polls."""
 
 
@@ -29,7 +29,7 @@ class Watched(hub.Model[ModelARequest, ModelAResponse]):
     @override
     async def process_request(self, request: ModelARequest) -> ModelAResponse:
         while self._in_the_mood("held"):
-            await sleep(LOOK)
+            await sleep(POLL_INTERVAL)
         if self._in_the_mood("holding"):
             time.sleep(1.2)  # noqa: ASYNC251 - the point
         if request.messages == "fail":
@@ -84,4 +84,4 @@ class Stuck(Watched):
     @override
     async def setup(self) -> None:
         while self._in_the_mood("stuck"):
-            await sleep(LOOK)
+            await sleep(POLL_INTERVAL)

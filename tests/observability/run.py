@@ -12,7 +12,7 @@ from anyio import create_task_group, fail_after, move_on_after, sleep
 
 from tests.chaos.system import Backend
 from tests.observability.config import rules, shortened
-from tests.observability.stage import LOOK, Stage, opened
+from tests.observability.system import POLL_INTERVAL, MonitoredSystem, opened
 from tests.observability.trials import GROUPS, MODELS, UNTRIED, Expected, Trial
 
 HURRY: Final = 60
@@ -61,50 +61,54 @@ async def run(
     missing = {rule["alert"] for rule in rules()} - tried - UNTRIED
     assert not missing, f"no trial sets off {missing}"
     verdicts: list[Verdict] = []
-    async with opened(folder, backend, amqp_url=amqp_url, redis_url=redis_url, rules_text=shortened(HURRY)) as stage:
+    async with opened(folder, backend, amqp_url=amqp_url, redis_url=redis_url, rules_text=shortened(HURRY)) as system:
         with fail_after(START):
             async with create_task_group() as tg:
                 for model in MODELS:
-                    tg.start_soon(stage.instance, model)
-            await stage.until_offered(*MODELS)
-            await stage.targets_up(len(MODELS))
-            while await stage.prometheus.alerts():
-                await sleep(LOOK)
+                    tg.start_soon(system.instance, model)
+            await system.until_offered(*MODELS)
+            await system.targets_up(len(MODELS))
+            while await system.prometheus.alerts():
+                await sleep(POLL_INTERVAL)
         say("everything is up, and no alert fires")
         for group in GROUPS:
             async with create_task_group() as tg:
                 for trial, alerts in group:
-                    tg.start_soon(_judge, stage, trial, alerts, verdicts, say)
-        health = await stage.prometheus.rule_health()
+                    tg.start_soon(_judge, system, trial, alerts, verdicts, say)
+        health = await system.prometheus.rule_health()
         assert set(health.values()) == {"ok"}, health
     order = [expected for group in GROUPS for _, alerts in group for expected in alerts]
     return sorted(verdicts, key=lambda verdict: order.index(verdict.alert))
 
 
 async def _judge(
-    stage: Stage, trial: Trial, alerts: Sequence[Expected], verdicts: list[Verdict], say: Callable[[str], None]
+    system: MonitoredSystem,
+    trial: Trial,
+    alerts: Sequence[Expected],
+    verdicts: list[Verdict],
+    say: Callable[[str], None],
 ) -> None:
     name = trial.__name__.replace("_", " ")
     fired: dict[Expected, tuple[float, str]] = {}
     resolved: dict[Expected, float] = {}
     began = time.monotonic()
-    async with trial(stage):
+    async with trial(system):
         with move_on_after(LIMIT):
             while len(fired) < len(alerts):
-                for alert in await stage.prometheus.alerts():
+                for alert in await system.prometheus.alerts():
                     for expected in alerts:
                         if alert["state"] == "firing" and expected.matches(alert["labels"]) and expected not in fired:
                             fired[expected] = time.monotonic() - began, alert["annotations"]["summary"]
                             say(f"{expected} fires: {fired[expected][1]}")
-                await sleep(LOOK)
+                await sleep(POLL_INTERVAL)
         mended = time.monotonic()
     with move_on_after(LIMIT):
         while len(resolved) < len(fired):
-            active = [alert["labels"] for alert in await stage.prometheus.alerts() if alert["state"] == "firing"]
+            active = [alert["labels"] for alert in await system.prometheus.alerts() if alert["state"] == "firing"]
             for expected in fired:
                 if expected not in resolved and not any(expected.matches(labels) for labels in active):
                     resolved[expected] = time.monotonic() - mended
-            await sleep(LOOK)
+            await sleep(POLL_INTERVAL)
     for expected in alerts:
         after, said = fired.get(expected, (None, ""))
         verdicts.append(Verdict(alert=expected, trial=name, fired=after, resolved=resolved.get(expected), said=said))

@@ -1,6 +1,6 @@
 """A real Prometheus finds and scrapes a real hub, and every query of both dashboards has an answer.
 
-hub's processes run on asyncio here, and on trio in test_alerts.py: to Prometheus they are the same, and a stage is dear.
+hub's processes run on asyncio here, and on trio in test_alerts.py: to Prometheus they are the same, and a system is dear.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from hub.web.charts import CHARTS
 from tests.observability import grafana
 from tests.observability.config import rules
 from tests.observability.server import Series
-from tests.observability.stage import LOOK, Stage, opened
+from tests.observability.system import POLL_INTERVAL, MonitoredSystem, opened
 from tests.observability.trials import leave_rubbish
 from tests.support.redis import emptied
 
@@ -44,7 +44,9 @@ def anyio_backend() -> tuple[str, dict[str, object]]:
 
 
 @pytest.fixture(scope="module")
-async def stage(amqp_url: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Stage]:
+async def system(
+    amqp_url: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncGenerator[MonitoredSystem]:
     """Two instances of one model and one of another, which Prometheus has found."""
     folder = tmp_path_factory.mktemp("observability")
     async with opened(folder, "asyncio", amqp_url=amqp_url, redis_url=emptied(redis_url, 13)) as it:
@@ -58,19 +60,19 @@ async def stage(amqp_url: str, redis_url: str, tmp_path_factory: pytest.TempPath
 
 
 @asynccontextmanager
-async def traffic(stage: Stage) -> AsyncGenerator[None]:
+async def traffic(system: MonitoredSystem) -> AsyncGenerator[None]:
     """Calls that succeed and calls that fail, for as long as the block runs, and something that was no task."""
 
     async def call() -> None:
         while True:
             for model in MODELS:
-                assert await stage.call(model, "hello") in {200, BUSY}
-                assert await stage.call(model, "fail") in {502, BUSY}
-            await sleep(LOOK)
+                assert await system.call(model, "hello") in {200, BUSY}
+                assert await system.call(model, "fail") in {502, BUSY}
+            await sleep(POLL_INTERVAL)
 
     async with create_task_group() as tg:
         tg.start_soon(call)
-        await leave_rubbish(stage, "Watched")
+        await leave_rubbish(system, "Watched")
         yield
         tg.cancel_scope.cancel("the test has seen enough")
 
@@ -83,75 +85,75 @@ async def left_without_data(queries: Mapping[str, str], ask: Ask) -> dict[str, s
             for name, promql in list(left.items()):
                 if any(not math.isnan(value) for series in await ask(promql) for value in series.values):
                     del left[name]
-            await sleep(LOOK)
+            await sleep(POLL_INTERVAL)
     return left
 
 
-async def test_every_query_of_grafana_has_data(stage: Stage) -> None:
+async def test_every_query_of_grafana_has_data(system: MonitoredSystem) -> None:
     panels = list(grafana.targets(model=grafana.variable("model")["allValue"], interval=WINDOW))
 
     async def over_time(promql: str) -> Sequence[Series]:
         now = time.time()
-        return await stage.prometheus.query_range(promql, start=now - 30, end=now)
+        return await system.prometheus.query_range(promql, start=now - 30, end=now)
 
-    async with traffic(stage):
+    async with traffic(system):
         tables = {f"{each.panel}: {each.promql}": each.promql for each in panels if each.instant}
         lines = {f"{each.panel}: {each.promql}": each.promql for each in panels if not each.instant}
         assert tables
         assert lines
-        assert await left_without_data(tables, stage.prometheus.query) == {}
+        assert await left_without_data(tables, system.prometheus.query) == {}
         assert await left_without_data(lines, over_time) == {}
-        assert await left_without_data(lines, stage.prometheus.query) == {}
+        assert await left_without_data(lines, system.prometheus.query) == {}
 
 
-async def test_every_query_of_the_built_in_dashboard_has_data_as_it_is_shown(stage: Stage) -> None:
+async def test_every_query_of_the_built_in_dashboard_has_data_as_it_is_shown(system: MonitoredSystem) -> None:
     queries = {f"{chart.id} {query.legend}": query.promql for chart in CHARTS for query in chart.queries}
 
-    async with traffic(stage):
-        assert await left_without_data(queries, stage.prometheus.query) == {}
+    async with traffic(system):
+        assert await left_without_data(queries, system.prometheus.query) == {}
 
 
-async def test_grafana_offers_the_models_to_choose_from_and_shows_the_chosen_one_alone(stage: Stage) -> None:
+async def test_grafana_offers_the_models_to_choose_from_and_shows_the_chosen_one_alone(system: MonitoredSystem) -> None:
     selector, label = grafana.label_values(grafana.variable("model")["query"])
     with fail_after(TIMEOUT):
-        while set(await stage.prometheus.label_values(selector, label)) != set(MODELS):
-            await sleep(LOOK)
-    async with traffic(stage):
+        while set(await system.prometheus.label_values(selector, label)) != set(MODELS):
+            await sleep(POLL_INTERVAL)
+    async with traffic(system):
         for each in grafana.targets(model="WatchedTwice", interval=WINDOW):
-            named = {series.labels.get("model") for series in await stage.prometheus.query(each.promql)}
+            named = {series.labels.get("model") for series in await system.prometheus.query(each.promql)}
             if each.panel != "Firing alerts":
                 assert named <= {None, "WatchedTwice"}, each
 
 
-async def test_every_alert_is_evaluated_without_an_error_and_none_is_false(stage: Stage) -> None:
+async def test_every_alert_is_evaluated_without_an_error_and_none_is_false(system: MonitoredSystem) -> None:
     """The committed rules, over series as hub makes them. test_alerts.py has each of them fire."""
     with fail_after(TIMEOUT):
-        await stage.targets_up(3)
-        while "unknown" in (health := await stage.prometheus.rule_health()).values():
-            await sleep(LOOK)
+        await system.targets_up(3)
+        while "unknown" in (health := await system.prometheus.rule_health()).values():
+            await sleep(POLL_INTERVAL)
     assert health == {rule["alert"]: "ok" for rule in rules()}
-    firing = {alert["labels"]["alertname"] for alert in await stage.prometheus.alerts() if alert["state"] == "firing"}
+    firing = {alert["labels"]["alertname"] for alert in await system.prometheus.alerts() if alert["state"] == "firing"}
     # What `traffic` leaves behind, and what may happen on a busy machine.
     assert firing <= {"HubDeadLetters", "HubRegistrySelfPreservation"}
 
 
-async def test_a_killed_instance_is_removed_from_the_targets_and_its_series_end(stage: Stage) -> None:
+async def test_a_killed_instance_is_removed_from_the_targets_and_its_series_end(system: MonitoredSystem) -> None:
     with fail_after(TIMEOUT):
-        victim = await stage.instance("Watched")
-        await stage.targets_up(4)
+        victim = await system.instance("Watched")
+        await system.targets_up(4)
         (target,) = [
             target["labels"]
-            for target in (await stage.prometheus.targets())["hub-instances"]
+            for target in (await system.prometheus.targets())["hub-instances"]
             if victim.url == f"http://{target['labels']['instance']}"
         ]
         its = f'{{hub_instance="{target["hub_instance"]}"}}'
-        while not await stage.prometheus.query(f"hub_instance_consuming{its}"):
-            await sleep(LOOK)
+        while not await system.prometheus.query(f"hub_instance_consuming{its}"):
+            await sleep(POLL_INTERVAL)
 
         victim.kill()
 
-        await stage.targets_up(3)
-        while await stage.prometheus.query(its):
-            await sleep(LOOK)
-        assert await stage.prometheus.query_range(f"up{its}", start=time.time() - 60, end=time.time())
+        await system.targets_up(3)
+        while await system.prometheus.query(its):
+            await sleep(POLL_INTERVAL)
+        assert await system.prometheus.query_range(f"up{its}", start=time.time() - 60, end=time.time())
     assert target["model"] == "Watched"

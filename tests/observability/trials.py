@@ -18,12 +18,12 @@ from typing_extensions import override
 from hub.brokers import open_broker
 from hub.ports.broker import Publication
 from hub.types import ModelName
-from tests.observability.stage import LOOK, Stage
+from tests.observability.system import POLL_INTERVAL, MonitoredSystem
 
 MODELS: Final = ("Watched", "Vanishing", "Crowded", "Unwell", "Faulty", "Holding")
 """Of which one instance each runs when the trials begin."""
 
-Trial = Callable[[Stage], AbstractAsyncContextManager[None]]
+Trial = Callable[[MonitoredSystem], AbstractAsyncContextManager[None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,65 +42,65 @@ class Expected:
 
 
 @asynccontextmanager
-async def an_instance_is_killed(stage: Stage) -> AsyncGenerator[None]:
-    (only,) = [program for program in stage.instances if program.name.startswith("Vanishing")]
+async def an_instance_is_killed(system: MonitoredSystem) -> AsyncGenerator[None]:
+    (only,) = [program for program in system.instances if program.name.startswith("Vanishing")]
     only.kill()
     yield
-    await stage.instance("Vanishing")
+    await system.instance("Vanishing")
 
 
 @asynccontextmanager
-async def a_model_gets_more_than_it_can_do(stage: Stage) -> AsyncGenerator[None]:
+async def a_model_gets_more_than_it_can_do(system: MonitoredSystem) -> AsyncGenerator[None]:
     async def feed() -> None:
         while True:
-            await stage.pile_up("Crowded", 50)
-            await sleep(LOOK)
+            await system.pile_up("Crowded", 50)
+            await sleep(POLL_INTERVAL)
 
-    stage.mood("Crowded", "held", on=True)
+    system.mood("Crowded", "held", on=True)
     async with create_task_group() as tg:
         tg.start_soon(feed)
         yield
         tg.cancel_scope.cancel("enough")
-    stage.mood("Crowded", "held", on=False)
+    system.mood("Crowded", "held", on=False)
 
 
 @asynccontextmanager
-async def a_model_says_that_it_is_not_well(stage: Stage) -> AsyncGenerator[None]:
-    stage.mood("Unwell", "unwell", on=True)
+async def a_model_says_that_it_is_not_well(system: MonitoredSystem) -> AsyncGenerator[None]:
+    system.mood("Unwell", "unwell", on=True)
     yield
-    stage.mood("Unwell", "unwell", on=False)
+    system.mood("Unwell", "unwell", on=False)
 
 
 @asynccontextmanager
-async def a_setup_does_not_return(stage: Stage) -> AsyncGenerator[None]:
-    stage.mood("Stuck", "stuck", on=True)
-    program = stage.begin("Stuck")
+async def a_setup_does_not_return(system: MonitoredSystem) -> AsyncGenerator[None]:
+    system.mood("Stuck", "stuck", on=True)
+    program = system.begin("Stuck")
     yield
-    stage.mood("Stuck", "stuck", on=False)
+    system.mood("Stuck", "stuck", on=False)
     await program.until_ready()
 
 
 @asynccontextmanager
-async def a_model_holds_its_loop(stage: Stage) -> AsyncGenerator[None]:
+async def a_model_holds_its_loop(system: MonitoredSystem) -> AsyncGenerator[None]:
     async def ask() -> None:
         while True:
-            await stage.call("Holding", "hello")
+            await system.call("Holding", "hello")
 
-    stage.mood("Holding", "holding", on=True)
+    system.mood("Holding", "holding", on=True)
     async with create_task_group() as tg:
         tg.start_soon(ask)
         yield
         tg.cancel_scope.cancel("enough")
-    stage.mood("Holding", "holding", on=False)
+    system.mood("Holding", "holding", on=False)
 
 
 @asynccontextmanager
-async def every_other_task_fails(stage: Stage) -> AsyncGenerator[None]:
+async def every_other_task_fails(system: MonitoredSystem) -> AsyncGenerator[None]:
     async def ask() -> None:
         while True:
             for text in ("hello", "fail"):
-                await stage.call("Faulty", text)
-            await sleep(LOOK)
+                await system.call("Faulty", text)
+            await sleep(POLL_INTERVAL)
 
     async with create_task_group() as tg:
         tg.start_soon(ask)
@@ -109,71 +109,71 @@ async def every_other_task_fails(stage: Stage) -> AsyncGenerator[None]:
 
 
 @asynccontextmanager
-async def a_message_is_no_task(stage: Stage) -> AsyncGenerator[None]:
-    await leave_rubbish(stage, "Watched")
+async def a_message_is_no_task(system: MonitoredSystem) -> AsyncGenerator[None]:
+    await leave_rubbish(system, "Watched")
     yield
     drop = [str(Path(sys.executable).with_name("hub")), "dead", "drop", "Watched", "--all", "--yes"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HUB_")}
     for setting in ("broker_url", "store_url", "registry_url", "token"):
-        environment[f"HUB_{setting.upper()}"] = stage.common[setting]
+        environment[f"HUB_{setting.upper()}"] = system.common[setting]
     await run_process(drop, env=environment)
 
 
 @asynccontextmanager
-async def the_gateway_is_killed(stage: Stage) -> AsyncGenerator[None]:
-    stage.gateway.kill()
+async def the_gateway_is_killed(system: MonitoredSystem) -> AsyncGenerator[None]:
+    system.gateway.kill()
     yield
-    await stage.gateway.start()
+    await system.gateway.start()
 
 
 @asynccontextmanager
-async def the_registry_is_killed(stage: Stage) -> AsyncGenerator[None]:
-    stage.registry.kill()
+async def the_registry_is_killed(system: MonitoredSystem) -> AsyncGenerator[None]:
+    system.registry.kill()
     yield
-    await stage.registry.start()
+    await system.registry.start()
 
 
 @asynccontextmanager
-async def the_registry_loses_its_servers(stage: Stage) -> AsyncGenerator[None]:
-    for proxy in (stage.to_broker, stage.to_directory):
+async def the_registry_loses_its_servers(system: MonitoredSystem) -> AsyncGenerator[None]:
+    for proxy in (system.to_broker, system.to_directory):
         proxy.refuse()
         proxy.cut()
     yield
-    for proxy in (stage.to_broker, stage.to_directory):
+    for proxy in (system.to_broker, system.to_directory):
         proxy.accept()
 
 
 @asynccontextmanager
-async def the_gateway_loses_its_store(stage: Stage) -> AsyncGenerator[None]:
-    stage.to_store.refuse()
-    stage.to_store.cut()
+async def the_gateway_loses_its_store(system: MonitoredSystem) -> AsyncGenerator[None]:
+    system.to_store.refuse()
+    system.to_store.cut()
     yield
-    stage.to_store.accept()
+    system.to_store.accept()
 
 
 @asynccontextmanager
-async def an_instance_hangs(stage: Stage) -> AsyncGenerator[None]:
-    with _frozen(stage, "Watched"):
+async def an_instance_hangs(system: MonitoredSystem) -> AsyncGenerator[None]:
+    with _frozen(system, "Watched"):
         yield
 
 
 @asynccontextmanager
-async def all_instances_hang(stage: Stage) -> AsyncGenerator[None]:
-    with _frozen(stage, ""):
+async def all_instances_hang(system: MonitoredSystem) -> AsyncGenerator[None]:
+    with _frozen(system, ""):
         yield
 
 
-async def leave_rubbish(stage: Stage, model: str) -> None:
+async def leave_rubbish(system: MonitoredSystem, model: str) -> None:
     """Puts a message on the queue of a model that is no task."""
-    async with open_broker(stage.common["broker_url"]) as broker:
+    async with open_broker(system.common["broker_url"]) as broker:
         rubbish = Publication(queue=ModelName(model), body=b"\xff\xff", message_id="rubbish", timestamp=time.time())
         assert await broker.publish([rubbish]) == [None]
 
 
 @contextmanager
-def _frozen(stage: Stage, model: str) -> Generator[None]:
+def _frozen(system: MonitoredSystem, model: str) -> Generator[None]:
     """SIGSTOP to every instance of a model, or of all of them for an empty name."""
-    pids = [program.pid for program in stage.instances if program.name.startswith(model) and program.exit_code is None]
+    pids = [program.pid for program in system.instances if program.name.startswith(model) and program.exit_code is None]
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     yield

@@ -32,7 +32,7 @@ def anyio_backend() -> object:
     return ("trio", {"clock": trio.testing.MockClock(autojump_threshold=0)})
 
 
-def stage(count: int) -> tuple[Sequence[InstanceEntry], ScriptedProbe, Pinger, RegistryState]:
+def fleet_of(count: int) -> tuple[Sequence[InstanceEntry], ScriptedProbe, Pinger, RegistryState]:
     """A pinger with that many live instances."""
     entries, probe, state = (
         [entry_of() for _ in range(count)],
@@ -104,7 +104,7 @@ def test_rounds_without_leases_are_not_counted() -> None:
 
 
 async def test_when_all_instances_miss_their_pings_none_is_suspect_for_as_many_rounds_as_make_a_removal() -> None:
-    entries, probe, pinger, state = stage(5)
+    entries, probe, pinger, state = fleet_of(5)
     probe.hanging = {entry.id for entry in entries}
     async with anyio.create_task_group() as tg:
         tg.start_soon(pinger.run)
@@ -120,7 +120,7 @@ async def test_when_all_instances_miss_their_pings_none_is_suspect_for_as_many_r
 
 
 async def test_when_the_network_is_back_the_lists_are_unchanged() -> None:
-    entries, probe, pinger, state = stage(4)
+    entries, probe, pinger, state = fleet_of(4)
     version = state.version
     probe.hanging = {entry.id for entry in entries}
     async with anyio.create_task_group() as tg:
@@ -136,7 +136,7 @@ async def test_when_the_network_is_back_the_lists_are_unchanged() -> None:
 
 @pytest.mark.parametrize(("silent", "count"), [(2, 2), (2, 3), (3, 6), (5, 10)])
 async def test_misses_of_few_or_half_of_the_instances_count_at_once(silent: int, count: int) -> None:
-    entries, probe, pinger, state = stage(count)
+    entries, probe, pinger, state = fleet_of(count)
     probe.hanging = {entry.id for entry in entries[:silent]}
     await run_for(pinger, TIMEOUT + 0.1)
     assert states(state).count(SUSPECT) == silent
@@ -144,7 +144,7 @@ async def test_misses_of_few_or_half_of_the_instances_count_at_once(silent: int,
 
 
 async def test_the_miss_of_one_counts_at_its_timeout_before_the_round_is_over() -> None:
-    entries, probe, pinger, state = stage(4)
+    entries, probe, pinger, state = fleet_of(4)
     probe.results[entries[0].id] = PingMissed("no route to host")
     probe.hanging = {entries[1].id}  # the round is not over for a while
     await run_for(pinger, 0.1)
@@ -152,12 +152,12 @@ async def test_the_miss_of_one_counts_at_its_timeout_before_the_round_is_over() 
 
 
 async def test_refused_connections_and_error_replies_are_not_missed_pings() -> None:
-    entries, probe, pinger, state = stage(5)
+    entries, probe, pinger, state = fleet_of(5)
     for entry in entries[:4]:
         probe.results[entry.id] = PingRejected("connection refused")
     await run_for(pinger, 0.1)
     assert len(states(state)) == 1
-    entries, probe, pinger, state = stage(5)
+    entries, probe, pinger, state = fleet_of(5)
     for entry in entries[:4]:
         probe.results[entry.id] = PingMissed("it answered 401", replied=True)
     await run_for(pinger, 0.1)
@@ -165,7 +165,7 @@ async def test_refused_connections_and_error_replies_are_not_missed_pings() -> N
 
 
 async def test_instances_that_missed_their_last_ping_do_not_vote() -> None:
-    entries, probe, pinger, state = stage(8)
+    entries, probe, pinger, state = fleet_of(8)
     dead = entries[:4]
     probe.hanging = {entry.id for entry in dead}
     await run_for(pinger, TIMEOUT + 0.1)
@@ -176,7 +176,7 @@ async def test_instances_that_missed_their_last_ping_do_not_vote() -> None:
 
 
 async def test_a_timeout_noticed_late_is_not_counted_as_a_miss() -> None:
-    entries, probe, pinger, state = stage(1)
+    entries, probe, pinger, state = fleet_of(1)
     probe.hanging = {entries[0].id}
     clock = trio.lowlevel.current_clock()
     assert isinstance(clock, trio.testing.MockClock)
@@ -227,7 +227,7 @@ MANY = 640
 
 
 async def test_the_pings_of_a_large_fleet_are_spread_and_each_instance_keeps_its_place() -> None:
-    entries, probe, pinger, _ = stage(MANY)
+    entries, probe, pinger, _ = fleet_of(MANY)
     began = anyio.current_time()
     await run_for(pinger, 3 * PERIOD)
     starts = sorted({when - began for when, _ in probe.pinged if when < began + PERIOD})
@@ -242,7 +242,7 @@ async def test_the_pings_of_a_large_fleet_are_spread_and_each_instance_keeps_its
 
 
 async def test_a_miss_in_a_large_fleet_counts_once_most_of_its_slice_has_answered() -> None:
-    entries, probe, pinger, state = stage(MANY)
+    entries, probe, pinger, state = fleet_of(MANY)
     dead = entries[0].id
     probe.hanging = {dead}
     async with anyio.create_task_group() as tg:
@@ -259,7 +259,7 @@ async def test_a_miss_in_a_large_fleet_counts_once_most_of_its_slice_has_answere
 
 @pytest.mark.parametrize("back", [False, True], ids=["until the end", "for a moment"])
 async def test_a_network_that_is_lost_in_the_middle_of_a_round_makes_no_instance_suspect(back: bool) -> None:
-    entries, probe, pinger, state = stage(MANY)
+    entries, probe, pinger, state = fleet_of(MANY)
     others = entries[1:]
     dead = entries[0].id
     probe.hanging = {dead}
@@ -282,7 +282,7 @@ async def test_a_network_that_is_lost_in_the_middle_of_a_round_makes_no_instance
 
 
 async def test_half_of_a_large_fleet_may_die_at_once() -> None:
-    entries, probe, pinger, state = stage(MANY)
+    entries, probe, pinger, state = fleet_of(MANY)
     probe.hanging = {entry.id for entry in entries[::2]}
     async with anyio.create_task_group() as tg:
         tg.start_soon(pinger.run)
@@ -293,7 +293,7 @@ async def test_half_of_a_large_fleet_may_die_at_once() -> None:
 
 
 async def test_a_group_of_pings_that_begins_late_is_counted() -> None:
-    _, _, pinger, _ = stage(MANY)
+    _, _, pinger, _ = fleet_of(MANY)
     async with anyio.create_task_group() as tg:
         tg.start_soon(pinger.run)
         await anyio.sleep(1)

@@ -58,6 +58,7 @@ SLOW: Final = (
     "model/test_process_pool.py",
     "model/test_responses.py",
     "model/test_streams.py",
+    "model/test_worker_processes.py",
     "observability",
     "observability/test_watchdog.py",
     "registry/test_http.py",

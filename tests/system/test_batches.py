@@ -23,7 +23,7 @@ from hub.stores import open_store
 from hub.task import TaskRecord
 from hub.types import ModelName, TaskState, new_instance_id
 from tests.model.batch_models import SIZE, Batch, Batched, replies
-from tests.model.bench import CONTRACT
+from tests.model.fakes import CONTRACT
 from tests.support.rabbitmq import delete_queues
 
 TIMEOUT = 60.0

@@ -39,12 +39,17 @@ async def task(task: FromPath[str]) -> Response[bytes]:
     return task_page(task)
 
 
-@pytest.fixture
-async def client() -> AsyncGenerator[AsyncClient]:
-    """Of a server with all pages and their assets."""
-    app = Litestar(
+@pytest.fixture(scope="module")
+def app() -> Litestar:
+    """A server with all pages and their assets."""
+    return Litestar(
         [docs, dashboard, models, tasks, task, *WEB_ROUTES], exception_handlers=EXCEPTION_HANDLERS, openapi_config=None
     )
+
+
+@pytest.fixture
+async def client(app: Litestar) -> AsyncGenerator[AsyncClient]:
+    """Of the server."""
     transport = ASGITransport(app=cast("Any", app))  # each library has its own types for ASGI
     async with AsyncClient(transport=transport, base_url="http://web.localhost") as opened:
         yield opened

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
-from litestar import Litestar, Router
+from litestar import Litestar
+from litestar.di import Provide
 
 from hub.gateway.dashboard.sampler import OverviewSampler
 from hub.gateway.dashboard.stats import ModelStats
@@ -23,7 +25,7 @@ from hub.gateway.tasks.metrics import GatewayMetrics, SubmitMetrics
 from hub.gateway.tasks.refusals import EarlyRefusals
 from hub.gateway.tasks.service import TaskService
 from hub.gateway.tasks.submission import SubmissionService
-from hub.http.auth import require_credential
+from hub.http.auth import guarded
 from hub.http.dependencies import provide
 from hub.http.long_polling import LongPollRegistry
 from hub.http.middleware.edge import with_edge
@@ -75,15 +77,42 @@ class GatewayParts:
 
 
 def gateway_app(parts: GatewayParts) -> Litestar:
-    """All routes of the gateway. With API keys in the settings, all but health and pages require one.
+    """All routes of the gateway, with the layers around them."""
+    settings = parts.settings
+    dependencies = {name: provide(value) for name, value in injected(parts).items()}
+    return with_gateway_edge(gateway_routes(settings.keys, settings.token, settings.body_limit, dependencies), parts)
 
-    `/metrics` accepts the token of hub's processes too, so that Prometheus needs one credential for all of hub.
+
+def injected(parts: GatewayParts) -> Mapping[str, object]:
+    """What routes get by the name of a parameter."""
+    return {
+        "body_limit": parts.settings.body_limit,
+        "catalog": parts.catalog,
+        "codecs": parts.codecs,
+        "document": parts.document,
+        "health": parts.health,
+        "metrics": parts.metrics,
+        "polls": parts.polls,
+        "registry": parts.registry,
+        "sampler": parts.sampler,
+        "streams": parts.streams,
+        "submissions": parts.submissions,
+        "submit_metrics": parts.submit_metrics,
+        "tasks": parts.tasks,
+    }
+
+
+def gateway_routes(keys: Sequence[str], token: str, body_limit: int, dependencies: Mapping[str, Provide]) -> Litestar:
+    """All routes of the gateway, without layers.
+
+    Args:
+        keys: API keys, of which all routes but health and pages require one, if there are any.
+        token: Accepted by `/metrics` too, so that Prometheus needs one credential for all of hub.
+        body_limit: Bytes of a request body at most.
+        dependencies: Providers of what `injected` returns.
     """
-    settings, keys = parts.settings, parts.settings.keys
-    for_clients = Router(
-        "/",
-        guards=[require_credential(keys)],
-        route_handlers=[
+    for_clients = guarded(
+        [
             models.list_models,
             models.show_model,
             models.show_model_contract,
@@ -100,16 +129,12 @@ def gateway_app(parts: GatewayParts) -> Litestar:
             results.show_chunks,
             tasks.cancel_task,
         ],
+        keys,
     )
-    for_prometheus = Router(
-        "/",
-        guards=[require_credential([*keys, settings.token] if keys and settings.token else keys)],
-        route_handlers=[system.show_metrics],
-    )
-    app = Litestar(
+    return Litestar(
         [
-            for_clients,
-            for_prometheus,
+            *for_clients,
+            *guarded([system.show_metrics], [*keys, token] if keys and token else keys),
             system.show_liveness,
             system.show_readiness,
             pages.show_dashboard,
@@ -120,29 +145,20 @@ def gateway_app(parts: GatewayParts) -> Litestar:
             pages.show_description,
             *WEB_ROUTES,
         ],
-        dependencies={
-            "body_limit": provide(settings.body_limit),
-            "catalog": provide(parts.catalog),
-            "codecs": provide(parts.codecs),
-            "document": provide(parts.document),
-            "health": provide(parts.health),
-            "metrics": provide(parts.metrics),
-            "polls": provide(parts.polls),
-            "registry": provide(parts.registry),
-            "sampler": provide(parts.sampler),
-            "streams": provide(parts.streams),
-            "submissions": provide(parts.submissions),
-            "submit_metrics": provide(parts.submit_metrics),
-            "tasks": provide(parts.tasks),
-        },
+        dependencies=dependencies,
         exception_handlers=EXCEPTION_HANDLERS,
-        request_max_body_size=settings.body_limit,
+        request_max_body_size=body_limit,
         openapi_config=None,
         logging_config=None,
     )
-    refusals = EarlyRefusals(parts.queues, parts.tasks.congestion, parts.submit_metrics, keys)
+
+
+def with_gateway_edge(routes: Litestar, parts: GatewayParts) -> Litestar:
+    """Puts the layers of a gateway around its routes."""
+    settings = parts.settings
+    refusals = EarlyRefusals(parts.queues, parts.tasks.congestion, parts.submit_metrics, settings.keys)
     return with_edge(
-        app,
+        routes,
         body_limit=settings.body_limit,
         compress_above=settings.compress_above,
         cors_origins=settings.origins,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from copy import copy
 from hmac import compare_digest
 from typing import Any, final
 
 from litestar.connection import ASGIConnection
-from litestar.handlers import BaseRouteHandler
+from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from typing_extensions import override
 
 from hub.errors import HubError
@@ -65,3 +66,15 @@ def require_credential(
             raise Unauthorized
 
     return guard
+
+
+def guarded(routes: Sequence[HTTPRouteHandler], accepted: Sequence[str]) -> list[HTTPRouteHandler]:
+    """Copies of `routes` with a guard that requires one of these credentials.
+
+    In place of a `Router` with guards, which Litestar copies deeply: a third of the time of creating an application.
+    """
+    guard = require_credential(accepted)
+    copies = [copy(route) for route in routes]
+    for route in copies:
+        route.guards = [*(route.guards or ()), guard]
+    return copies

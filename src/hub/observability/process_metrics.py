@@ -9,7 +9,7 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
-from hub.http.server_counts import LOAD
+from hub.http.serve.server_counts import LOAD
 from hub.observability.prometheus import counter, gauge
 from hub.observability.watchdog import STALLS
 

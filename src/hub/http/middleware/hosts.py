@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from hub.errors import ConfigurationError, HubError
 from hub.http.middleware.asgi import HttpApp, send_problem
-from hub.http.server_counts import LOAD
+from hub.http.serve.server_counts import LOAD
 
 if TYPE_CHECKING:
     from litestar.types import HTTPScope, Receive, Send

@@ -31,7 +31,7 @@ from typing_extensions import override
 
 from hub.http.problem_document import PROBLEM_TYPE, problem_members
 from hub.http.serve.request_parser import HEAD_LIMIT, RequestParser, RequestRefused
-from hub.http.server_counts import LOAD
+from hub.http.serve.server_counts import LOAD
 
 UNREAD: Final = 60.0
 """Seconds that a client may leave a piece of a reply unread; then its connection is broken."""

@@ -36,7 +36,7 @@ from hub.http.middleware.problems import with_problems
 from hub.http.serve.client import Address
 from hub.http.serve.connection import HttpConnection
 from hub.http.serve.listen import ListenAddress
-from hub.http.server_counts import LOAD
+from hub.http.serve.server_counts import LOAD
 
 DRAIN_GRACE: Final = 5.0
 """Seconds that requests in flight have to finish once the server is cancelled."""

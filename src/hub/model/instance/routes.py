@@ -11,11 +11,11 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.descriptor_pb2 import DescriptorProto
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
-from litestar import Litestar, Request, Response, Router, get, post
+from litestar import Litestar, Request, Response, get, post
 from litestar.datastructures import State
 
 from hub.concurrency.offload import CONTRACT_WEIGHT, in_thread_if_large
-from hub.http.auth import require_credential
+from hub.http.auth import guarded
 from hub.http.described import complete
 from hub.http.middleware.edge import with_edge
 from hub.http.middleware.hosts import Hosts
@@ -82,13 +82,11 @@ def instance_app(
             instance_description(guarded=bool(token)), media_type=JSON, headers={"Cache-Control": "no-cache"}
         )
 
-    guarded = Router(
-        "/",
-        guards=[require_credential([token] if token else [])],
-        route_handlers=[ping, resubscribe, descriptors, request_descriptor, response_descriptor, exposition],
+    with_token = guarded(
+        [ping, resubscribe, descriptors, request_descriptor, response_descriptor, exposition], [token] if token else []
     )
     app = Litestar(
-        [guarded, description, *health_routes(reporter)],
+        [*with_token, description, *health_routes(reporter)],
         exception_handlers=EXCEPTION_HANDLERS,
         openapi_config=None,
         logging_config=None,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from litestar import Litestar, Router
+from litestar import Litestar
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from prometheus_client import CollectorRegistry
 
-from hub.http.auth import require_credential
+from hub.http.auth import guarded
 from hub.http.dependencies import provide
 from hub.http.middleware.edge import with_edge
 from hub.http.middleware.hosts import Hosts
@@ -55,10 +55,8 @@ def registry_app(
         token: Required by every route but those of health, documentation and pages, unless empty.
         hosts: Names of this server.
     """
-    guarded = Router(
-        "/",
-        guards=[require_credential([token] if token else [])],
-        route_handlers=[
+    with_token = guarded(
+        [
             instances.login,
             instances.logout,
             instances.list_instances,
@@ -75,9 +73,18 @@ def registry_app(
             store_scripts.list_scripts,
             operations.metrics,
         ],
+        [token] if token else [],
     )
     app = Litestar(
-        [guarded, operations.live, operations.ready, operations.openapi, operations.docs, operations.home, *WEB_ROUTES],
+        [
+            *with_token,
+            operations.live,
+            operations.ready,
+            operations.openapi,
+            operations.docs,
+            operations.home,
+            *WEB_ROUTES,
+        ],
         dependencies={
             "registry": provide(state),
             "registration": provide(registration),

@@ -26,7 +26,7 @@ from tests.support.server import free_port
 TOKEN: Final = "the-token-of-this-test"
 KEY: Final = "the-key-of-this-test"
 
-LOOK: Final = 0.2
+POLL_INTERVAL: Final = 0.2
 """Seconds between two questions to a server that has no event to wait for."""
 
 PING_PERIOD: Final = 1.0
@@ -35,7 +35,7 @@ MISSES: Final = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
+class MonitoredSystem:
     """What runs.
 
     Attributes:
@@ -99,7 +99,7 @@ class Stage:
             assert reply.status_code == 200, reply.text
             if set(models) <= {model["name"] for model in reply.json()["models"] if model["instances"]}:
                 return
-            await sleep(LOOK)
+            await sleep(POLL_INTERVAL)
 
     async def targets_up(self, instances: int) -> None:
         """Waits until Prometheus has scraped registry, gateway and exactly so many instances."""
@@ -108,13 +108,13 @@ class Stage:
             up = {job: [target["health"] for target in targets] for job, targets in by_job.items()}
             if up == {"hub-registry": ["up"], "hub-gateway": ["up"], "hub-instances": ["up"] * instances}:
                 return
-            await sleep(LOOK)
+            await sleep(POLL_INTERVAL)
 
 
 @asynccontextmanager
 async def opened(
     folder: Path, backend: Backend, *, amqp_url: str, redis_url: str, rules_text: str | None = None
-) -> AsyncGenerator[Stage]:
+) -> AsyncGenerator[MonitoredSystem]:
     """Starts registry, gateway and Prometheus in `folder`, and kills everything with the block.
 
     Errors of the block arrive in an `ExceptionGroup`.
@@ -172,7 +172,7 @@ async def opened(
                 tg.start_soon(registry.start)
                 tg.start_soon(gateway.start)
                 tg.start_soon(run_sync, prometheus.start)
-            it = Stage(
+            it = MonitoredSystem(
                 folder=folder,
                 common=common,
                 prometheus=prometheus,

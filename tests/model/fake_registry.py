@@ -21,23 +21,23 @@ from hub.types import InstanceState
 
 
 @dataclass
-class Desk:
-    """What was asked of it, in order. `taken` refuses logins; `news` is set at the next request."""
+class FakeRegistry:
+    """What was asked of it, in order. `taken` refuses logins; `requested` is set at the next request."""
 
     url: str = ""
     taken: bool = False
     logins: list[tuple[str, LoginBody]] = field(default_factory=list[tuple[str, LoginBody]])
     logouts: list[str] = field(default_factory=list[str])
-    news: anyio.Event = field(default_factory=anyio.Event)
+    requested: anyio.Event = field(default_factory=anyio.Event)
 
     def note(self) -> None:
-        self.news.set()
-        self.news = anyio.Event()
+        self.requested.set()
+        self.requested = anyio.Event()
 
 
 @asynccontextmanager
-async def desk() -> AsyncGenerator[Desk]:
-    it = Desk()
+async def fake_registry() -> AsyncGenerator[FakeRegistry]:
+    it = FakeRegistry()
 
     @put("/v1/instances/{instance:str}", status_code=200)
     async def login(instance: FromPath[str], data: JSONBody[LoginBody]) -> InstanceBody:
@@ -64,6 +64,6 @@ async def desk() -> AsyncGenerator[Desk]:
         return Response(None, status_code=204)
 
     app = Litestar([login, logout], exception_handlers=EXCEPTION_HANDLERS, openapi_config=None, logging_config=None)
-    async with background_service(partial(serve, app, ListenAddress()), name="desk") as url:
+    async with background_service(partial(serve, app, ListenAddress()), name="fake_registry") as url:
         it.url = url
         yield it
