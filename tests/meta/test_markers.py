@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import conftest
 from tests.support.markers import SLOW, UndeclaredServer, is_slow, markers_of, starts
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.redis import redis
@@ -42,6 +43,14 @@ def test_fixtures_give_their_markers_through_others() -> None:
 
 def test_slow_files_and_folders_exist() -> None:
     assert [each for each in SLOW if not (Path(__file__).parents[1] / each).exists()] == []
+
+
+def test_files_are_put_in_the_order_of_their_estimates(request: pytest.FixtureRequest) -> None:
+    """Pytest takes a function for a hook only if its name begins with `pytest_`, whatever its decorator says."""
+    hooks = request.config.pluginmanager.hook.pytest_collection_modifyitems.get_hookimpls()
+
+    assert conftest.pytest_longest_files_first in [each.function for each in hooks]
+    assert [name for name in conftest.SECONDS_OF_FILES if not (Path(conftest.__file__).parent / name).exists()] == []
 
 
 def test_a_file_is_slow_by_its_name_or_folder() -> None:

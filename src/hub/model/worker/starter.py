@@ -24,27 +24,18 @@ START_TIMEOUT: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Malformed:
-    """A message that is not a task."""
-
-    consumer: Consumer
-    delivery: Delivery
-    failure: Failure
-
-
-@dataclass(frozen=True, slots=True)
 class Received:
     """Deliveries that were received together.
 
     Attributes:
         startable: Tasks that this instance can run.
         not_startable: Tasks of another contract, and late ones. They are in the table of runs.
-        malformed: The other messages.
+        malformed: Messages that are not tasks, each with the reason.
     """
 
     startable: list[TaskRun] = field(default_factory=list[TaskRun])
     not_startable: list[TaskRun] = field(default_factory=list[TaskRun])
-    malformed: list[Malformed] = field(default_factory=list[Malformed])
+    malformed: list[tuple[Delivery, Failure]] = field(default_factory=list[tuple[Delivery, Failure]])
 
 
 @final
@@ -79,7 +70,7 @@ class TaskStarter:
                 task = Task.decode(delivery.body)
             except Undecodable as error:
                 self.counters.undecodable += 1
-                received.malformed.append(Malformed(consumer, delivery, Failure(code=error.code, message=str(error))))
+                received.malformed.append((delivery, Failure(code=error.code, message=str(error))))
                 continue
             run = self.runs.get(task.id) or new.get(task.id)
             if run is not None:

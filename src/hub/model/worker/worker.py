@@ -40,9 +40,9 @@ from hub.model.worker.progress import ProgressReports
 from hub.model.worker.result_writer import ResultWriter
 from hub.model.worker.retrying_batcher import NotTaken
 from hub.model.worker.run import RunTable, StopReason, TaskRun
-from hub.model.worker.starter import Malformed, TaskStarter, is_late
+from hub.model.worker.starter import TaskStarter, is_late
 from hub.model.worker.statistics import WorkerCounters, WorkerStatistics
-from hub.ports.broker import Broker, Consumer
+from hub.ports.broker import Broker, Consumer, Delivery
 from hub.ports.result_store import ResultStore, Start
 from hub.task import Failure, Outcome
 from hub.types import InstanceId, TaskId, TaskState, WallClock, model_name, wall_clock
@@ -374,8 +374,10 @@ class Worker(AsyncContextManagerMixin):
         """
         while True:
             received = self._starter.sort(consumer, await consumer.receive())
-            for malformed in received.malformed:
-                self._tasks.start_soon(self._dead_letter_malformed, malformed, name=f"hub.dead letter {self._instance}")
+            for delivery, failure in received.malformed:
+                self._tasks.start_soon(
+                    self._dead_letter_malformed, consumer, delivery, failure, name=f"hub.dead letter {self._instance}"
+                )
             for run in received.not_startable:
                 self._start_handling(run, None)
             waiting = received.startable
@@ -394,13 +396,13 @@ class Worker(AsyncContextManagerMixin):
     def _start_handling(self, run: TaskRun, start: Start | None) -> None:
         self._tasks.start_soon(self._handle, run, start, name=f"hub.task {run.task.id}")
 
-    async def _dead_letter_malformed(self, message: Malformed) -> None:
+    async def _dead_letter_malformed(self, consumer: Consumer, delivery: Delivery, failure: Failure) -> None:
         try:
-            await self._writer.dead_letter_malformed(message.delivery, message.failure)
+            await self._writer.dead_letter_malformed(delivery, failure)
         except NotTaken:
-            message.consumer.reject([message.delivery], requeue=True)
+            consumer.reject([delivery], requeue=True)
         else:
-            message.consumer.ack([message.delivery])
+            consumer.ack([delivery])
 
     def _attempts_exhausted(self, run: TaskRun) -> Outcome:
         runs = "its only run was" if run.attempt == 1 else f"{run.attempt} runs of it were"
