@@ -167,9 +167,10 @@ class Transcoder:
             Undecodable: `message` is bytes of something else.
             NotJsonRepresentable: The message has a value that JSON cannot express.
         """
-        own = self._read(message) if type(message) is bytes else self._own(message)
+        serialize = self._serialize_with_defaults if including_defaults else self._serialize
         try:
-            document = (self._serialize_with_defaults if including_defaults else self._serialize)(own)
+            # The message has no name here, so that it goes before the text comes: a copy less of a big one.
+            document = serialize(self._read(message) if type(message) is bytes else self._own(message))
             big = isinstance(message, bytes) and len(message) > _BIG
             return encode_in_chunks(document) if big else encode(document)
         except ConversionError as error:
