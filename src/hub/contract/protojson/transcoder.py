@@ -24,11 +24,11 @@ from hub.contract.errors import (
 from hub.contract.protojson import json_text
 from hub.contract.protojson.conversion import TOO_DEEP, ConversionError, JsonValue, ParseStats, ValueParser, problems_of
 from hub.contract.protojson.encoding import encode, encode_in_chunks
+from hub.contract.protojson.generated.typed_parser import UNREAD, TypedParser
 from hub.contract.protojson.malformed import MARK
 from hub.contract.protojson.parser import MessageParsers
 from hub.contract.protojson.scalar_serializer import Serializer
 from hub.contract.protojson.serializer import MessageSerializers
-from hub.contract.protojson.typed_parser import UNREAD, TypedParser
 from hub.contract.rules.message_check import MessageCheck, path_in_document
 from hub.errors import Undecodable
 
