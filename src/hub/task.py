@@ -5,7 +5,7 @@ Times are Unix seconds (UTC) as floats, durations are seconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Final
 
@@ -31,6 +31,12 @@ LONGEST_TTL: Final = 100 * 365 * 24 * 3600.0
 
 LONGEST_TEXT: Final = 8192
 """Characters of one of the short texts of a task: the limit of a header of an HTTP request."""
+
+_BIG: Final = 64 * 1024
+"""Bytes of a body from which on it is written behind the message, where the last value counts: it is copied once then."""
+
+_BODY_TAG: Final = bytes((3 << 3 | 2,))
+"""The field `body` of `Task` and `Outcome`, which has the number 3."""
 
 MAX_ANCESTORS: Final = 64
 """Length of a chain of calls: none of its models occurs twice."""
@@ -87,7 +93,7 @@ class Task:
         message = task_pb2.Task(
             id=self.id,
             model=self.model,
-            body=self.body,
+            body=self.body if len(self.body) < _BIG else b"",
             fingerprint=self.fingerprint,
             created_at=_timestamp(self.created_at),
             result_ttl=_duration(self.result_ttl),
@@ -100,7 +106,7 @@ class Task:
             message.deadline.CopyFrom(_timestamp(self.deadline))
         for ancestor in self.ancestors:
             message.ancestors.add(task=ancestor.task, model=ancestor.model)
-        return message.SerializeToString()
+        return _with_big_body(message.SerializeToString(), self.body)
 
     @classmethod
     def decode(cls, data: bytes) -> Task:
@@ -191,13 +197,13 @@ class Outcome:
         if self.chunks is not None:
             message.chunks = self.chunks
         if self.failure is None:
-            message.body = self.body or b""
+            message.body = self.body if self.body and len(self.body) < _BIG else b""
         else:
             message.failure.code = self.failure.code
             message.failure.type = self.failure.type
             message.failure.message = self.failure.message
             message.failure.traceback = self.failure.traceback
-        return message.SerializeToString()
+        return _with_big_body(message.SerializeToString(), b"" if self.failure else self.body or b"")
 
     @classmethod
     def decode(cls, data: bytes) -> Outcome:
@@ -332,3 +338,20 @@ def _ttl(value: Duration) -> float:
     raise Undecodable(
         "hub.v1.Task", f"result_ttl is not from 0 to {LONGEST_TTL:.0f} s: {value.seconds} s, {value.nanos} ns"
     )
+
+
+def without_big_body(task: Task) -> Task:
+    """A task whose message has been sent, without its body if that is big."""
+    return task if len(task.body) < _BIG else replace(task, body=b"")
+
+
+def _with_big_body(message: bytes, body: bytes) -> bytes:
+    """A serialized task or outcome, with a body that it has not been given."""
+    if len(body) < _BIG:
+        return message
+    length, size = bytearray(), len(body)
+    while size >= 1 << 7:
+        length.append(size & 0x7F | 0x80)
+        size >>= 7
+    length.append(size)
+    return b"".join((message, _BODY_TAG, length, body))

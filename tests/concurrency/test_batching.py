@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import weakref
 from collections.abc import Container, Sequence
 from contextlib import suppress
 
@@ -47,6 +48,24 @@ async def test_calls_that_arrive_while_a_batch_is_under_way_make_the_next_batch(
             server.release.set()
     assert [sorted(batch) for batch in server.batches] == [[1], list(range(2, 10))]
     assert results == {number: number * 2 for number in range(1, 10)}
+
+
+class Item:
+    """Can be referred to weakly."""
+
+
+async def test_an_item_is_not_kept_when_its_batch_is_done() -> None:
+    async def flush(items: Sequence[Item]) -> Sequence[None]:
+        return [None] * len(items)
+
+    with anyio.fail_after(5):
+        async with Batcher(flush, name="test") as batcher:
+            item = Item()
+            kept = weakref.ref(item)
+            await batcher.submit(item)
+            del item
+            await anyio.wait_all_tasks_blocked()
+            assert kept() is None
 
 
 async def test_no_batch_is_larger_than_the_limit() -> None:

@@ -32,6 +32,10 @@ def test_floats_of_usual_size_have_the_fewest_digits(numbers: list[int], mask: i
     assert shortest_float32s(values) == [ToShortestFloat(value) for value in values]
 
 
+def test_a_number_with_many_exact_digits_is_written_with_fewer() -> None:
+    assert shortest_float32s([0.5, 16.0078125, 0.5]) == [0.5, 16.007812, 0.5]
+
+
 def test_a_negative_zero_keeps_its_sign() -> None:
     assert str(shortest_float32s([-0.0, 0.1])) == "[-0.0, 0.1]"
     assert str(shortest_float32(-0.0)) == "-0.0"

@@ -11,8 +11,8 @@ from hypothesis import given, note, strategies as st
 from benchmarks.transcoder import SHAPES, messages as benchmark_messages
 from hub.contract import Transcoder
 from hub.contract.errors import InvalidDocument, MalformedJson
+from hub.contract.protojson.generated.typed_parser import UNREAD, TypedParser
 from hub.contract.protojson.parser import MessageParsers
-from hub.contract.protojson.typed_parser import UNREAD, TypedParser
 from tests.contract.bounded import bounded
 from tests.contract.random_descriptors import descriptors
 from tests.contract.random_values import damaged, messages

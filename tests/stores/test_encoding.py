@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, strategies as st
 
-from hub.task import Outcome, Task
+from hub.task import Failure, Outcome, Task, without_big_body
 from hub.types import Fingerprint, ModelName, TaskState, new_task_id
 
 times = st.floats(min_value=0, max_value=4e9, allow_nan=False).map(lambda seconds: round(seconds, 6))
@@ -43,3 +44,22 @@ def test_an_outcome_reads_back(started_at: float | None, finished_at: float) -> 
         finished_at=finished_at,
     )
     assert Outcome.decode(one.encode()) == one
+
+
+@pytest.mark.parametrize("size", [0, 1, 65_535, 65_536, 2_097_151, 2_097_152])
+def test_a_body_of_any_size_reads_back(size: int) -> None:
+    body = b"b" * size
+    task = Task(id=new_task_id(), model=ModelName("ModelA"), body=body, fingerprint=Fingerprint("f"), created_at=1e9)
+    assert Task.decode(task.encode()) == task
+    assert without_big_body(task).body == (b"" if size >= 65_536 else body)
+    outcome = Outcome(task_id=task.id, state=TaskState.SUCCEEDED, body=body, attempt=1, finished_at=1e9)
+    assert Outcome.decode(outcome.encode()) == outcome
+    failed = Outcome(
+        task_id=task.id,
+        state=TaskState.FAILED,
+        body=None,
+        failure=Failure(code="c", type="t", message="m", traceback=""),
+        attempt=1,
+        finished_at=1e9,
+    )
+    assert Outcome.decode(failed.encode()) == failed

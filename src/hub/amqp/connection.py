@@ -216,10 +216,11 @@ class AmqpConnection(AsyncContextManagerMixin):
                 over = False
                 while not over:
                     await self._output.wait_for(lambda: state.output.size)
-                    over = state.closed is not None  # this is the last output
                     data = state.output.take()
+                    over = state.closed is not None and not state.output.size  # this is the last output
                     self._room.notify()
                     await stream.send(data)
+                    del data  # not kept until there is more
                     self._last_sent = current_time()
             except _BROKEN as error:
                 state.lost(ConnectionLost(state.server, _broken_reason(error)))

@@ -189,6 +189,7 @@ class Batcher(AsyncContextManagerMixin, Generic[T, R]):
             except BaseException:  # a cancellation, which belongs to this task
                 batch.done.exception = ClosedResourceError()
                 raise
+            del batch  # its items are not kept until there is another one
 
     async def _carry_out(self, batch: _Batch[T, R]) -> Mapping[int, R]:
         retry = self._retry

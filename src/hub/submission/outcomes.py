@@ -21,7 +21,7 @@ class SubmitResult:
     """An accepted task: made by this submit, or by an earlier one under the same `Idempotency-Key`.
 
     Attributes:
-        task: The task that this submit asked for.
+        task: The task that this submit asked for, without its body if that is big.
         record: The record of the earlier submit, as it is now; `None` when this is the first.
     """
 

@@ -120,8 +120,7 @@ class ChannelState:
                 batch.refuse(index, MessageTooLarge(message.route.routing_key, size, self._body_limit))
                 batch.close_one()
                 continue
-            data = self._encoder.encode(message)
-            self._output.add(data)
+            self._output.add(*self._encoder.encode(message))
             self._confirms.sent(batch, index)
             batch.sent += 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from struct import Struct
 from typing import Final, final
 
@@ -62,8 +63,8 @@ class MessageEncoder:
         self._last_route: Route | None = None
         self._last_encoded: _EncodedRoute | None = None
 
-    def encode(self, message: Message) -> bytes:
-        """The method, header and body frames of a message, in one piece.
+    def encode(self, message: Message) -> Sequence[bytes | memoryview]:
+        """The method, header and body frames of a message, in one piece if there is one body frame at most.
 
         Raises:
             ValueError: The message id, a name of the route or a key of the headers is too long.
@@ -102,18 +103,18 @@ class MessageEncoder:
             flags,
         )
         if not body:
-            return b"".join((route.method, header, properties, FRAME_END))
+            return (b"".join((route.method, header, properties, FRAME_END)),)
         if len(body) <= self._body_step:
             start = FRAME_START.pack(constants.FRAME_BODY, self._channel, len(body))
-            return b"".join((route.method, header, properties, FRAME_END, start, body, FRAME_END))
-        return b"".join((route.method, header, properties, FRAME_END, *self._split(body)))
+            return (b"".join((route.method, header, properties, FRAME_END, start, body, FRAME_END)),)
+        return (b"".join((route.method, header, properties, FRAME_END)), *self._split(memoryview(body)))
 
-    def _split(self, body: bytes) -> list[bytes]:
-        parts: list[bytes] = []
+    def _split(self, body: memoryview) -> Iterator[bytes | memoryview]:
         for position in range(0, len(body), self._body_step):
             piece = body[position : position + self._body_step]
-            parts += (FRAME_START.pack(constants.FRAME_BODY, self._channel, len(piece)), piece, FRAME_END)
-        return parts
+            yield FRAME_START.pack(constants.FRAME_BODY, self._channel, len(piece))
+            yield piece
+            yield FRAME_END
 
     def _encoded(self, route: Route) -> _EncodedRoute:
         if route is self._last_route and self._last_encoded is not None:  # a batch mostly goes one way

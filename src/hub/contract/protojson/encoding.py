@@ -49,7 +49,9 @@ def _chunks(value: JsonValue, depth: int) -> Iterator[bytes]:
                 yield b"," if index else b"["
                 yield from _chunks(item, depth - 1)
             yield b"]"
-        case dict() if depth and 0 < len(value) <= _FEW:
+        case dict() if (
+            depth and 0 < len(value) <= _FEW and any(isinstance(each, list | dict) for each in value.values())
+        ):
             for index, (name, member) in enumerate(value.items()):
                 yield b"," if index else b"{"
                 yield encode(name)

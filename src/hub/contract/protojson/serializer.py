@@ -14,7 +14,7 @@ from hub.contract.descriptors.fields import JsonField, json_fields
 from hub.contract.descriptors.well_known import ANY, WELL_KNOWN
 from hub.contract.protojson.conversion import ConversionError, JsonValue
 from hub.contract.protojson.encoding import CHUNK
-from hub.contract.protojson.narrow_serializer import AddField, in_chunks, is_narrow, narrow_serializer
+from hub.contract.protojson.generated.narrow_serializer import AddField, in_chunks, is_narrow, narrow_serializer
 from hub.contract.protojson.scalar_serializer import Serializer, key_text, scalar_serializer, shortest_float32s
 from hub.contract.protojson.well_known_serializer import well_known_serializer
 

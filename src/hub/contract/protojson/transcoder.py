@@ -24,11 +24,11 @@ from hub.contract.errors import (
 from hub.contract.protojson import json_text
 from hub.contract.protojson.conversion import TOO_DEEP, ConversionError, JsonValue, ParseStats, ValueParser, problems_of
 from hub.contract.protojson.encoding import encode, encode_in_chunks
+from hub.contract.protojson.generated.typed_parser import UNREAD, TypedParser
 from hub.contract.protojson.malformed import MARK
 from hub.contract.protojson.parser import MessageParsers
 from hub.contract.protojson.scalar_serializer import Serializer
 from hub.contract.protojson.serializer import MessageSerializers
-from hub.contract.protojson.typed_parser import UNREAD, TypedParser
 from hub.contract.rules.message_check import MessageCheck, path_in_document
 from hub.errors import Undecodable
 
@@ -167,9 +167,10 @@ class Transcoder:
             Undecodable: `message` is bytes of something else.
             NotJsonRepresentable: The message has a value that JSON cannot express.
         """
-        own = self._read(message) if type(message) is bytes else self._own(message)
+        serialize = self._serialize_with_defaults if including_defaults else self._serialize
         try:
-            document = (self._serialize_with_defaults if including_defaults else self._serialize)(own)
+            # The message has no name here, so that it goes before the text comes: a copy less of a big one.
+            document = serialize(self._read(message) if type(message) is bytes else self._own(message))
             big = isinstance(message, bytes) and len(message) > _BIG
             return encode_in_chunks(document) if big else encode(document)
         except ConversionError as error:

@@ -28,7 +28,7 @@ from hub.ports.result_store import ChunkPage, ChunkPosition, Missing, RecentTask
 from hub.submission.outcomes import SubmitResult, cancelled_outcome, expired_outcome, expiry_time
 from hub.submission.publisher import TaskPublisher
 from hub.submission.spans import publish_span
-from hub.task import Outcome, Task, TaskRecord
+from hub.task import Outcome, Task, TaskRecord, without_big_body
 from hub.types import (
     Fingerprint,
     ModelName,
@@ -136,7 +136,7 @@ class TaskService(AsyncContextManagerMixin):
             earlier = await self.publisher.publish(task)
             if earlier is not None:
                 earlier = await self._resolve_earlier(task, earlier)
-            return SubmitResult(task, earlier)
+            return SubmitResult(without_big_body(task), earlier)
 
     async def get(self, task_id: str) -> TaskRecord:
         """The record of a task as it is now. A task that is late is ended first.

@@ -85,9 +85,10 @@ class SubmissionService:
         media_type = message_type(request.headers)
         options = self.options(request, model)
         try:
-            content = await request.body()
+            # Neither the request nor this frame keeps the content, so that a big one goes when it is decoded.
+            content = [b"".join([piece async for piece in request.stream()])]
             with self._tasks.congestion.step():
-                task = await self.submit_message(model, media_type, content, options, waiting=waiting)
+                task = await self.submit_message(model, media_type, content.pop(), options, waiting=waiting)
         except IdempotencyConflict as conflict:
             name_task(request, conflict.task)
             raise
@@ -115,6 +116,7 @@ class SubmissionService:
             await self._queues.admit(model)
             decode = model.codec.request_from_json if media_type == JSON else model.codec.checked_request
             body = await decode(content)
+            del content
             try:
                 with self._queues.reserve_slot(model.name):
                     submit.result = await self._tasks.submit(

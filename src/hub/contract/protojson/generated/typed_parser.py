@@ -21,7 +21,7 @@ from hub.contract.descriptors.fields import JsonField, json_fields
 from hub.contract.descriptors.well_known import WELL_KNOWN
 from hub.contract.protojson import json_text
 from hub.contract.protojson.conversion import ConversionError, ParseStats, ValueParser
-from hub.contract.protojson.typed_document import (
+from hub.contract.protojson.generated.typed_document import (
     Document,
     Finish,
     Form,
