@@ -7,7 +7,7 @@ from anyio import fail_after, move_on_after
 
 from hub.ports.result_store import Chunk, ChunkPage, ChunkPosition, ProgressReport, ResultStore
 from hub.stores import open_store
-from hub.stores.tails import MAX_TAILS, TAIL_BYTES, Tails
+from hub.stores.redis.tails import MAX_TAILS, TAIL_BYTES, Tails
 from hub.task import Progress, TaskRecord
 from hub.types import TaskId, TaskState, new_task_id
 from tests.stores.conftest import CASES, Case, on_redis

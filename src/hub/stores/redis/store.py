@@ -49,8 +49,8 @@ from hub.stores.redis import commands, replies
 from hub.stores.redis.commands import Identity
 from hub.stores.redis.lists import PresentRun, RedisLists
 from hub.stores.redis.replies import Appended, Large
+from hub.stores.redis.tails import Tails
 from hub.stores.running import FinishCall, RunningTasks, StartedRun
-from hub.stores.tails import Tails
 from hub.stores.timing import OperationTimer
 from hub.stores.waiters import Waiters
 from hub.task import Outcome, Task, TaskRecord
@@ -83,7 +83,7 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
     that has called `wait_for_change`, so several gateways may wait for one task. It also holds the channels of the processes
     that run the task, which are notified when it ends. The first wait for a task that this process has created with its own
     channel begins without a read, because all of its changes were noted from the start. Small chunks come with the
-    notification of their append to the processes that read the stream (`hub.stores.tails`). After a lost connection each waiting
+    notification of their append to the processes that read the stream (`hub.stores.redis.tails`). After a lost connection each waiting
     call reads its record again, and so does this store for each of its runs.
     """
 
@@ -235,6 +235,7 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
         with self._waiters.waiting(task_id, after=beyond or 0, until_terminal=False) as waiter:
             if beyond is None:
                 return await self._page(task_id, after, limit, limit_bytes, waits=False)
+            waited = False
             try:
                 while True:
                     tail = self._tails.find(task_id, after)
@@ -242,13 +243,15 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
                         begun = self._tails.begin(task_id)
                         page = await self._page(task_id, after, limit, limit_bytes, waits=True)
                         self._tails.synchronize(task_id, begun, page)
-                    else:
-                        await checkpoint_if_cancelled()
+                        if isinstance(page, Missing) or page.chunks or page.revision > beyond:
+                            return page
+                    elif tail.end > after.number or tail.revision > beyond:
+                        if not waited:
+                            await checkpoint_if_cancelled()
                         tail.drop_until(after.number)
-                        page = tail.page(after.number, limit, limit_bytes)
-                    if isinstance(page, Missing) or page.chunks or page.revision > beyond:
-                        return page
+                        return tail.page(after.number, limit, limit_bytes)
                     await waiter.wait()
+                    waited = True
             except BaseException:  # a wait that was given up may have missed something: the next one begins with a read
                 self._tails.remove(task_id)
                 raise
