@@ -108,7 +108,7 @@ async def written(request: WriterRequest) -> str:
     async with lifespan(model):
         await Executor(model).stream(request.SerializeToString(), window)
     window.end()
-    return "".join(WriterResponse.FromString(body).text for body in await window.take())
+    return "".join(WriterResponse.FromString(body).text for body in window.take())
 
 
 async def test_writer_goes_on_with_a_prompt_word_by_word() -> None:

@@ -215,7 +215,7 @@ async def streamed_by(model: hub.Model[ModelARequest, ModelAResponse], text: str
     window = ChunkWindow(WakeupPool(), lambda _: None)
     await Executor(model).stream(ModelARequest(messages=text).SerializeToString(), window)
     window.end()
-    return [ModelAResponse.FromString(body).reply for body in await window.take()]
+    return [ModelAResponse.FromString(body).reply for body in window.take()]
 
 
 @pytest.mark.parametrize("word", ["iterator", "generator", "awaitable"])

@@ -337,3 +337,44 @@ async def test_a_call_that_waits_for_the_end_is_not_disturbed_by_chunks(adapter:
             (record,) = found
             assert isinstance(record, TaskRecord)
             assert (record.state, record.chunks) == (TaskState.SUCCEEDED, 1)
+
+
+async def test_a_reader_that_is_far_behind_gets_every_chunk_in_order(adapter: Adapter, store: ResultStore) -> None:
+    one = task()
+    bodies = [b"%03d" % number + b"x" * 3000 for number in range(1, 61)]
+    with fail_after(TIMEOUT):
+        await started(store, one)
+        async with peer(adapter, store) as reader:
+            page = await reader.chunks(one.id, ChunkPosition(1, 0), beyond=0)
+            for number, body in enumerate(bodies, 1):
+                await store.append([adds(one, number, body)])
+            found: list[tuple[str, bytes]] = []
+            while len(found) < len(bodies):
+                assert isinstance(page, ChunkPage)
+                page = await reader.chunks(one.id, page.last, limit=7, beyond=page.revision)
+                found += shown(page)
+            assert found == [(f"1-{number}", body) for number, body in enumerate(bodies, 1)]
+
+
+async def test_readers_of_one_stream_at_one_store_do_not_take_chunks_from_each_other(
+    adapter: Adapter, store: ResultStore
+) -> None:
+    one = task()
+    found: dict[int, list[bytes]] = {1: [], 2: [], 5: []}
+    with fail_after(TIMEOUT):
+        await started(store, one)
+        async with peer(adapter, store) as reader, create_task_group() as tg:
+
+            async def read(limit: int) -> None:
+                page = await reader.chunks(one.id)
+                while isinstance(page, ChunkPage) and not page.complete:
+                    page = await reader.chunks(one.id, page.last, limit=limit, beyond=page.revision)
+                    found[limit] += [body for _, body in shown(page)]
+
+            for limit in found:
+                tg.start_soon(read, limit)
+            await until_waiting(reader, len(found))
+            for number in range(1, 31):
+                await store.append([adds(one, number, b"%d" % number)])
+            await store.finish([streamed(one, 30)])
+    assert list(found.values()) == [[b"%d" % number for number in range(1, 31)]] * 3

@@ -14,7 +14,9 @@ from anyio import (
     Event,
     create_memory_object_stream,
     create_task_group,
+    current_time,
     move_on_after,
+    sleep_until,
 )
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from litestar import Request, Response
@@ -130,24 +132,42 @@ class _DuplexStream(ASGIResponse):
         """Sends the reply; whether that was complete before the client disconnected."""
         await self.start_response(send)
 
-        async def write(chunk: bytes) -> None:
-            with move_on_after(SEND_TIMEOUT) as timeout:
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            if timeout.cancelled_caught:
-                disconnected.cancel("the client does not read")
-
         complete = False
+        writing_since: float | None = None
         arrived = Event()
         arriving, body = create_memory_object_stream[bytes | HubError](0)
+
+        async def write(chunk: bytes) -> None:
+            nonlocal writing_since
+            writing_since = current_time()
+            try:
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            finally:
+                writing_since = None
+
+        async def watch() -> None:
+            """Ends the reply when a write has taken `SEND_TIMEOUT`; a scope for each write would cost more than most writes."""
+            while True:
+                since = writing_since
+                await sleep_until((current_time() if since is None else since) + SEND_TIMEOUT)
+                if since is not None and since == writing_since:
+                    disconnected.cancel("the client does not read")
+
+        async def handle() -> None:
+            nonlocal complete
+            await self._handler(body, write)
+            body.close()
+            with move_on_after(LINGERING_CLOSE_TIMEOUT):
+                await arrived.wait()
+            complete = True
+            tg.cancel_scope.cancel("the reply is complete")
+
         with arriving, body, CancelScope() as disconnected:
             async with create_task_group() as tg:
-                tg.start_soon(_read, first, receive, arriving, arrived, disconnected, name="hub.http request")
-                await self._handler(body, write)
-                body.close()
-                with move_on_after(LINGERING_CLOSE_TIMEOUT):
-                    await arrived.wait()
-                complete = True
-                tg.cancel_scope.cancel("the reply is complete")
+                # A task of its own: each wake-up of this one goes through all layers in front of the route.
+                tg.start_soon(handle, name="hub.http reply")
+                tg.start_soon(watch, name="hub.http reply timeout")
+                await _read(first, receive, arriving, arrived, disconnected)
         if complete:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         return complete

@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, final
 
-from hub.concurrency.notify import Notifier
 from hub.errors import HubError
 from hub.model.errors import ChunkTooLarge, StreamTooLarge
 from hub.model.execution.wakeup import Wakeup
@@ -20,6 +19,9 @@ WINDOW_CHUNKS: Final = 128
 
 WINDOW_BYTES: Final = 1024 * 1024
 """Bytes of these chunks, without the last one: as many tasks as one instance runs may have so many each."""
+
+
+def _ignore() -> None: ...
 
 
 @final
@@ -57,13 +59,16 @@ class ChunkWindow:
     """The chunks of one run that are not stored yet.
 
     One producer calls `put`, and while the window is `full` waits for room. One consumer, in the event loop of the worker,
-    takes the chunks. Each counter has one writer, so there is no lock.
+    sets `on_arrival` and takes the chunks. Each counter has one writer, so there is no lock.
 
     Args:
         wakeups: Where a producer that waits gets its wake-up.
         announce: Called by the producer when there is something to take; its consumer calls `arrived` then, in its own loop.
         stream_limit: Bytes of all chunks at most; 0: any number.
         chunk_limit: Bytes of one chunk at most; 0: any number.
+
+    Attributes:
+        on_arrival: Called in the event loop of the consumer when there is something to take, or the producer has returned.
     """
 
     def __init__(
@@ -74,6 +79,7 @@ class ChunkWindow:
         stream_limit: int = 0,
         chunk_limit: int = 0,
     ) -> None:
+        self.on_arrival: Callable[[], None] = _ignore
         self._wakeups = wakeups
         self._announce = announce
         self._stream_limit = stream_limit
@@ -86,7 +92,6 @@ class ChunkWindow:
         self._error: HubError | None = None
         self._ended = False
         self._closed = False
-        self._arrived = Notifier()
 
     @property
     def full(self) -> bool:
@@ -99,6 +104,11 @@ class ChunkWindow:
     def closed(self) -> bool:
         """Whether no more chunks are wanted."""
         return self._closed
+
+    @property
+    def ended(self) -> bool:
+        """Whether the producer has returned."""
+        return self._ended
 
     @property
     def stored(self) -> int:
@@ -144,18 +154,17 @@ class ChunkWindow:
             self._wakeups.put_back(wakeup)
 
     def arrived(self) -> None:
-        """Wakes the consumer. Called in its event loop, some time after `announce`."""
+        """Tells the consumer. Called in its event loop, some time after `announce`."""
         self._announced = False
-        self._arrived.notify()
+        self.on_arrival()
 
-    async def take(self) -> list[bytes]:
-        """Waits for chunks and returns all that there are; an empty list after the last one.
+    def take(self) -> list[bytes]:
+        """All chunks that wait; an empty list if there are none.
 
         Raises:
             StreamTooLarge: The next chunk would exceed `stream_limit`.
             ChunkTooLarge: The next chunk exceeds `chunk_limit`.
         """
-        await self._arrived.wait_for(lambda: self._bodies or self._ended or self._error is not None)
         bodies: list[bytes] = []
         while self._bodies:
             bodies.append(self._bodies.popleft())
@@ -172,7 +181,7 @@ class ChunkWindow:
     def end(self) -> None:
         """The producer has returned. Called in the event loop of the consumer."""
         self._ended = True
-        self._arrived.notify()
+        self.on_arrival()
 
     def close(self) -> None:
         """The run has ended: what its producer still makes is dropped, and it does not wait."""

@@ -280,6 +280,39 @@ def announcement(message: bytes) -> Announcement:
         raise Undecodable("wake-up", str(error)) from error
 
 
+class Appended(NamedTuple):
+    """Chunks that were added to the stream of a task, as a notification says."""
+
+    task_id: TaskId
+    revision: int
+    attempt: int
+    first: int
+    bodies: Sequence[bytes]
+
+
+APPENDED: Final = b"chunks\n"
+"""What notifications of chunks begin with."""
+
+
+def appended(message: bytes) -> list[Appended]:
+    """The chunks out of a notification that begins with `APPENDED`.
+
+    Raises:
+        Undecodable: It is none of ours.
+    """
+    head, _, texts = message[len(APPENDED) :].partition(b"\n")
+    found: list[Appended] = []
+    at = 0
+    try:
+        for entry in head.decode().split(";"):
+            task_id, revision, attempt, first, *lengths = entry.split(" ")
+            bodies = [texts[at : (at := at + int(length))] for length in lengths]
+            found.append(Appended(TaskId(task_id), int(revision), int(attempt), int(first), bodies))
+    except ValueError as error:
+        raise Undecodable("wake-up", str(error)) from error
+    return found
+
+
 def announced(task_id: TaskId, packed: bytes) -> TaskRecord | None:
     """The record of an announcement. `None` if it cannot be read; a fetch reports why."""
     lengths, _, texts = packed.partition(b"\n")

@@ -14,6 +14,7 @@ from anyio import (
     create_task_group,
     move_on_after,
 )
+from anyio.lowlevel import checkpoint_if_cancelled
 from typing_extensions import override
 
 from hub.concurrency.batching import Batcher
@@ -47,7 +48,8 @@ from hub.stores.recent import Listed, recent_tasks
 from hub.stores.redis import commands, replies
 from hub.stores.redis.commands import Identity
 from hub.stores.redis.lists import PresentRun, RedisLists
-from hub.stores.redis.replies import Large
+from hub.stores.redis.replies import Appended, Large
+from hub.stores.redis.tails import Tails
 from hub.stores.running import FinishCall, RunningTasks, StartedRun
 from hub.stores.timing import OperationTimer
 from hub.stores.waiters import Waiters
@@ -80,7 +82,8 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
     A record holds the channels that are notified of its changes: the reply channel of its task, and one for every process
     that has called `wait_for_change`, so several gateways may wait for one task. It also holds the channels of the processes
     that run the task, which are notified when it ends. The first wait for a task that this process has created with its own
-    channel begins without a read, because all of its changes were noted from the start. After a lost connection each waiting
+    channel begins without a read, because all of its changes were noted from the start. Small chunks come with the
+    notification of their append to the processes that read the stream (`hub.stores.redis.tails`). After a lost connection each waiting
     call reads its record again, and so does this store for each of its runs.
     """
 
@@ -88,6 +91,7 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
         self._clock = options.clock
         self._channel = f"hub:wake:{uuid4()}"
         self._waiters = Waiters()
+        self._tails = Tails()
         self._running = RunningTasks[Identity]()
         self._resync_needed = False  # whether a run may have ended unnoticed
         self._resync_requested = Notifier()
@@ -229,11 +233,28 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
         beyond: int | None = None,
     ) -> ChunkPage | Missing:
         with self._waiters.waiting(task_id, after=beyond or 0, until_terminal=False) as waiter:
-            while True:
-                page = await self._page(task_id, after, limit, limit_bytes, waits=beyond is not None)
-                if isinstance(page, Missing) or page.chunks or beyond is None or page.revision > beyond:
-                    return page
-                await waiter.wait()
+            if beyond is None:
+                return await self._page(task_id, after, limit, limit_bytes, waits=False)
+            waited = False
+            try:
+                while True:
+                    tail = self._tails.find(task_id, after)
+                    if tail is None or after is None:
+                        begun = self._tails.begin(task_id)
+                        page = await self._page(task_id, after, limit, limit_bytes, waits=True)
+                        self._tails.synchronize(task_id, begun, page)
+                        if isinstance(page, Missing) or page.chunks or page.revision > beyond:
+                            return page
+                    elif tail.end > after.number or tail.revision > beyond:
+                        if not waited:
+                            await checkpoint_if_cancelled()
+                        tail.drop_until(after.number)
+                        return tail.page(after.number, limit, limit_bytes)
+                    await waiter.wait()
+                    waited = True
+            except BaseException:  # a wait that was given up may have missed something: the next one begins with a read
+                self._tails.remove(task_id)
+                raise
 
     @override
     async def fetch(self, task_ids: Sequence[TaskId]) -> Sequence[TaskRecord | Missing]:
@@ -409,6 +430,7 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
         return ((run.task_id, run.started_at, ModelName(str(run.note[0]))) for run in self._running.runs())
 
     def _connected(self) -> None:
+        self._tails.clear()
         self._waiters.wake_all()
         self._lists.connected()
         self._request_resync()
@@ -443,14 +465,23 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
     def _on_messages(self, messages: Sequence[bytes]) -> None:
         for message in messages:
             try:
+                if message.startswith(replies.APPENDED):
+                    self._on_chunks(replies.appended(message))
+                    continue
                 task_id, revision, state, packed = replies.announcement(message)
             except Undecodable as error:
                 _log.warning("a notification that cannot be read", channel=self._channel, reason=error.reason)
                 continue
             record = replies.announced(task_id, packed) if packed and task_id in self._waiters else None
+            self._tails.changed(task_id, revision if state is not None else 0)
             self._waiters.changed(task_id, revision, state, record)
             if state is not None and state.terminal:
                 self._running.ended(task_id)
+
+    def _on_chunks(self, appends: Sequence[Appended]) -> None:
+        for task_id, revision, attempt, first, bodies in appends:
+            self._tails.extend(task_id, revision, attempt, first, bodies)
+            self._waiters.changed(task_id, revision, TaskState.RUNNING)
 
 
 def _size(append: ChunkAppend) -> int:

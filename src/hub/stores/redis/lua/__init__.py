@@ -7,6 +7,8 @@ for each, in order; an element that is a string with a space in it is an error t
 
 A task that streams has a third key in that slot, which scripts derive from the first: `hub:{<id>}:chunks`, a stream whose
 entries have the ids `<attempt>-<number>` and one field without a name. It lives as long as the record.
+The fields `channels` and `readers` of a record name the channels that are notified of its changes, and those of them that get
+small chunks with that (`append.lua`).
 
 `hub:{recent}:<state>` and `hub:{recent}:<state>:<model>`, in a slot of their own, are lists of recent tasks (`list.lua`).
 

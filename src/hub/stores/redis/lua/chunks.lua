@@ -1,11 +1,11 @@
 -- Two keys of one task. ARGV: attempt and number of the chunk before the first one that is wanted; chunks at most; bytes
--- at most; the channel to notify of the next changes, or ''; '' or '1', which lets a chunk with more bytes be answered too.
+-- at most; the channel to notify of the next changes and chunks, or ''; '' or '1', which lets a chunk with more bytes be answered too.
 -- Answers {state, revision, attempt, chunks that are stored, number of the first one below, bodies}; instead of a single
 -- chunk that has more bytes, its size; or 'gone' or 'unknown'.
 local record = KEYS[1]
 local limit, limit_bytes, channel = tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 local FEWEST, MOST = 16, 256 -- entries that are read at once: the sum of their sizes is known afterwards
-local fields, wrong = read(record, 'attempt', 'channels', 'chunks')
+local fields, wrong = read(record, 'attempt', 'channels', 'chunks', 'readers')
 if wrong then
   return wrong
 elseif not fields[1] then
@@ -36,9 +36,9 @@ while #bodies < limit and after + #bodies < stored do
   step = math.floor(math.max(FEWEST, math.min(MOST, (limit_bytes - size) * #bodies / math.max(1, size))))
 end
 if channel ~= '' and not terminal(state) then
-  local more = with_channel(fields[4], channel)
-  if more ~= fields[4] then
-    redis.call('HSET', record, 'channels', more)
+  local channels, readers = with_channel(fields[4], channel), with_channel(fields[6], channel)
+  if channels ~= fields[4] or readers ~= fields[6] then
+    redis.call('HSET', record, 'channels', channels, 'readers', readers)
   end
 end
 return {state, tonumber(revision), tonumber(attempt), stored, after + 1, bodies}
