@@ -12,20 +12,20 @@ from litestar.datastructures import MutableScopeHeaders
 from litestar.types import Message, Scope
 
 from hub.gateway.tasks.errors import UnknownTask
-from hub.http.dependencies import HttpRequest
+from hub.http.dependencies import IncomingRequest
 from hub.http.problem_document import about
 from hub.types import parse_task_id
 
 _MEMBER = "task"
 
 
-def name_task(request: HttpRequest, task: str) -> None:
+def name_task(request: IncomingRequest, task: str) -> None:
     """Makes every later reply to `request` name this task."""
     about(request.scope)[_MEMBER] = task
 
 
 @contextmanager
-def naming(request: HttpRequest, task_id: str) -> Generator[None]:
+def naming(request: IncomingRequest, task_id: str) -> Generator[None]:
     """Names the task that `request` asks for, unless the block raises `UnknownTask`."""
     known = parse_task_id(task_id)
     if known is not None:

@@ -17,7 +17,7 @@ from hub.gateway.tasks.headers import name_task
 from hub.gateway.tasks.metrics import SubmitMetrics
 from hub.gateway.tasks.options import ResultTtls, SubmitOptions
 from hub.gateway.tasks.service import TaskService
-from hub.http.dependencies import HttpRequest
+from hub.http.dependencies import IncomingRequest
 from hub.http.disconnect import ClientDisconnected, cancelled_on_disconnect
 from hub.http.headers import MAX_WAIT
 from hub.http.media_types import JSON, message_type
@@ -72,11 +72,11 @@ class SubmissionService:
         with self._metrics.finding_model():
             return self._catalog.find(name)
 
-    def options(self, request: HttpRequest, model: ServedModel) -> SubmitOptions:
+    def options(self, request: IncomingRequest, model: ServedModel) -> SubmitOptions:
         """The options in the headers of a request. Raises the errors of `SubmitOptions.from_headers`."""
         return SubmitOptions.from_headers(request.headers, model.known.limits, self._ttls)
 
-    async def submit(self, request: HttpRequest, model: ServedModel, *, waiting: bool) -> SubmitResult:
+    async def submit(self, request: IncomingRequest, model: ServedModel, *, waiting: bool) -> SubmitResult:
         """Makes a task of a request whose body is one request message, and names it in the reply.
 
         Raises:
@@ -140,7 +140,7 @@ class SubmissionService:
             return None
         return record
 
-    async def outcome_for(self, request: HttpRequest, task: SubmitResult, seconds: float) -> TaskRecord | None:
+    async def outcome_for(self, request: IncomingRequest, task: SubmitResult, seconds: float) -> TaskRecord | None:
         """As `outcome`, until the client of `request` disconnects. The task goes on then.
 
         Raises:
@@ -148,7 +148,7 @@ class SubmissionService:
         """
         return await cancelled_on_disconnect(request.receive, partial(self.outcome, task, seconds))
 
-    async def call(self, request: HttpRequest, task: SubmitResult, seconds: float) -> TaskRecord | None:
+    async def call(self, request: IncomingRequest, task: SubmitResult, seconds: float) -> TaskRecord | None:
         """As `outcome_for`, for a synchronous call: the task is cancelled when the client disconnects.
 
         It goes on if the client gave an `Idempotency-Key`, with which it may send the request again.
