@@ -146,7 +146,8 @@ class SubmissionService:
         Raises:
             ClientDisconnected: The client has disconnected.
         """
-        return await cancelled_on_disconnect(request.receive, partial(self.outcome, task, seconds))
+        work = partial(self.outcome, task, seconds)
+        return await cancelled_on_disconnect(request.scope, request.receive, work)
 
     async def call(self, request: IncomingRequest, task: SubmitResult, seconds: float) -> TaskRecord | None:
         """As `outcome_for`, for a synchronous call: the task is cancelled when the client disconnects.
