@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar, cast, final
 
 from anyio import CancelScope, create_task_group
@@ -18,9 +17,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ON_DISCONNECT: Final = "hub.on_disconnect"
-"""The extension whose value is called with a cancel scope; during the block of what it returns, a disconnect cancels that."""
+"""The extension whose value is called with the cancel scope that a disconnect cancels from now on; `None`: none."""
 
-_OnDisconnect: TypeAlias = Callable[[CancelScope], AbstractContextManager[None]]
+_OnDisconnect: TypeAlias = Callable[[CancelScope | None], None]
 
 
 @final
@@ -51,8 +50,12 @@ async def cancelled_on_disconnect(scope: Scope, receive: Receive, work: Callable
     on_disconnect = cast("_OnDisconnect | None", (scope.get("extensions") or {}).get(ON_DISCONNECT))
     if on_disconnect is None:
         return await _cancelled_by_task(receive, work)
-    with CancelScope() as working, on_disconnect(working):
-        return await work()
+    with CancelScope() as working:
+        on_disconnect(working)
+        try:
+            return await work()
+        finally:
+            on_disconnect(None)
     raise ClientDisconnected
 
 

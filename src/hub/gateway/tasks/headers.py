@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from litestar.datastructures import MutableScopeHeaders
 from litestar.types import Message, Scope
 
 from hub.gateway.tasks.errors import UnknownTask
@@ -41,6 +40,5 @@ async def add_task_headers(message: Message, scope: Scope) -> None:
     """Adds the headers; called with each ASGI message of a reply before it is sent."""
     task = about(scope).get(_MEMBER)
     if message["type"] == "http.response.start" and isinstance(task, str):
-        headers = MutableScopeHeaders.from_message(message)
-        headers["Location"] = f"/v1/tasks/{task}"
-        headers["Hub-Task"] = task
+        name = task.encode()
+        message["headers"] = [*message["headers"], (b"location", b"/v1/tasks/" + name), (b"hub-task", name)]

@@ -7,10 +7,11 @@ from functools import partial
 from typing import Final, final
 
 import structlog
+from anyio import current_time
 
-from hub.errors import HubError, QueueFull
+from hub.errors import HubError, ModelUnavailable, QueueFull
 from hub.gateway.errors import IdempotencyConflict
-from hub.gateway.models.catalog import Catalog, ServedModel
+from hub.gateway.models.catalog import Catalog, ModelLoading, ServedModel
 from hub.gateway.models.codec import CodecResolver
 from hub.gateway.tasks.backpressure import QueueLimiter
 from hub.gateway.tasks.headers import name_task
@@ -69,8 +70,11 @@ class SubmissionService:
 
     def find_model(self, name: str) -> ServedModel:
         """The live model of this name. Raises the errors of `Catalog.find`."""
-        with self._metrics.finding_model():
+        try:
             return self._catalog.find(name)
+        except (ModelLoading, ModelUnavailable) as error:
+            self._metrics.refused(error.model, error)
+            raise
 
     def options(self, request: IncomingRequest, model: ServedModel) -> SubmitOptions:
         """The options in the headers of a request. Raises the errors of `SubmitOptions.from_headers`."""
@@ -111,18 +115,21 @@ class SubmissionService:
             QueueLimitExceeded: The queue of the model is full.
             HubError: As `TaskService.submit` says.
         """
-        with self._metrics.submit(model.name) as submit:
+        began = current_time()
+        try:
             await self._queues.admit(model)
             decode = model.codec.request_from_json if media_type == JSON else model.codec.checked_request
             body = await decode(content)
             try:
                 with self._queues.reserve_slot(model.name):
-                    submit.result = await self._tasks.submit(
-                        model.name, model.fingerprint, body, options, waiting=waiting
-                    )
+                    task = await self._tasks.submit(model.name, model.fingerprint, body, options, waiting=waiting)
             except QueueFull as full:
                 raise await self._queues.rejection(model) from full
-        return submit.result
+        except HubError as error:
+            self._metrics.refused(model.name, error)
+            raise
+        self._metrics.accepted(task, current_time() - began)
+        return task
 
     async def outcome(self, task: SubmitResult, seconds: float) -> TaskRecord | None:
         """The record of a task once it has ended, or after `seconds` as it is by then; `None` if it cannot be read.
@@ -132,12 +139,13 @@ class SubmissionService:
         """
         if task.record is not None and task.record.state.terminal:
             return task.record
+        began = current_time()
         try:
-            with self._metrics.wait(task.model) as wait:
-                wait.result = record = await self._tasks.wait_reconnecting(task, seconds)
+            record = await self._tasks.wait_reconnecting(task, seconds)
         except HubError as error:
             _log.warning("the outcome of an accepted task cannot be read", task=task.id, reason=str(error))
             return None
+        self._metrics.waited(task.model, record.state, current_time() - began)
         return record
 
     async def outcome_for(self, request: IncomingRequest, task: SubmitResult, seconds: float) -> TaskRecord | None:

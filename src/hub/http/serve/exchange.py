@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, cast, final
 
@@ -93,20 +92,15 @@ class Exchange:
             "server": server,
             "client": peer,
             "state": {},
-            "extensions": {ON_DISCONNECT: self.cancelling} if self._client.notices_hangups else {},
+            "extensions": {ON_DISCONNECT: self.cancel_on_hangup} if self._client.notices_hangups else {},
         }
         return cast("HTTPScope", scope)
 
-    @contextmanager
-    def cancelling(self, scope: CancelScope) -> Generator[None]:
-        """Cancels `scope` if the client closes its side of the connection during the block, or has done so already."""
+    def cancel_on_hangup(self, scope: CancelScope | None) -> None:
+        """Cancels `scope` when the client closes its side of the connection from now on, or if it has done so already."""
         self._working = scope
         if self._client.hung_up:
             self.on_hangup()
-        try:
-            yield
-        finally:
-            self._working = None
 
     def on_hangup(self) -> None:
         """To be called when the client has closed its side."""
