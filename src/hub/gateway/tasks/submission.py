@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import partial
+from time import perf_counter
 from typing import Final, final
 
 import structlog
-from anyio import current_time
 
 from hub.errors import HubError, ModelUnavailable, QueueFull
 from hub.gateway.errors import IdempotencyConflict
@@ -115,7 +115,7 @@ class SubmissionService:
             QueueLimitExceeded: The queue of the model is full.
             HubError: As `TaskService.submit` says.
         """
-        began = current_time()
+        began = perf_counter()
         try:
             await self._queues.admit(model)
             decode = model.codec.request_from_json if media_type == JSON else model.codec.checked_request
@@ -128,7 +128,7 @@ class SubmissionService:
         except HubError as error:
             self._metrics.refused(model.name, error)
             raise
-        self._metrics.accepted(task, current_time() - began)
+        self._metrics.accepted(task, perf_counter() - began)
         return task
 
     async def outcome(self, task: SubmitResult, seconds: float) -> TaskRecord | None:
@@ -139,13 +139,13 @@ class SubmissionService:
         """
         if task.record is not None and task.record.state.terminal:
             return task.record
-        began = current_time()
+        began = perf_counter()
         try:
             record = await self._tasks.wait_reconnecting(task, seconds)
         except HubError as error:
             _log.warning("the outcome of an accepted task cannot be read", task=task.id, reason=str(error))
             return None
-        self._metrics.waited(task.model, record.state, current_time() - began)
+        self._metrics.waited(task.model, record.state, perf_counter() - began)
         return record
 
     async def outcome_for(self, request: IncomingRequest, task: SubmitResult, seconds: float) -> TaskRecord | None:

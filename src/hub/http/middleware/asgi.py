@@ -58,7 +58,11 @@ class ReplyHeaders:
 
     def vary_by(self, *names: str) -> None:
         """Adds to `Vary` what is not in it yet."""
-        self.set("vary", _merged(self.get("vary"), names))
+        given = self.get("vary")
+        if given:
+            self.set("vary", _merged(given, names))
+        else:
+            self._lines.append((b"vary", ", ".join(names).encode()))
 
 
 async def send_problem(error: HubError, send: Send, *, headers: Mapping[str, str]) -> None:

@@ -76,7 +76,7 @@ def with_own_pages(app: HttpApp, origins: frozenset[str]) -> HttpApp:
 
 def _foreign(scope: HTTPScope, origins: frozenset[str]) -> str | None:
     """The origin, or an empty text for an unknown one, of a page that is not let in."""
-    if not any(name in _TELLING for name, _ in scope["headers"]):
+    if not [name for name, _ in scope["headers"] if name in _TELLING]:
         return None
     sites = _values(scope, b"sec-fetch-site")
     given = _values(scope, b"origin")
