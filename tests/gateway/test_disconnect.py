@@ -10,6 +10,7 @@ import pytest
 from anyio import create_task_group
 
 from hub.http.client import open_client
+from hub.http.serve.hangups import AVAILABLE
 from hub.stores import open_store
 from hub.task import TaskRecord
 from hub.types import TaskId, TaskState
@@ -21,7 +22,13 @@ CALL = "/v1/models/ModelA"
 BODY = b'{"messages": "hi"}'
 JSON = {"Content-Type": "application/json", "Content-Length": str(len(BODY))}
 
-pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
+pytestmark = pytest.mark.usefixtures("no_leaked_tasks", "noticed")
+
+
+@pytest.fixture(params=[True, False], ids=["noticed by the server", "noticed by a task"])
+def noticed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways in which a disconnect is noticed: with epoll, and on systems without it and over TLS."""
+    monkeypatch.setattr("hub.http.serve.server.AVAILABLE", request.param and AVAILABLE)
 
 
 @asynccontextmanager

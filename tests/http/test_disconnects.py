@@ -71,7 +71,7 @@ class Routes:
         async def wait(request: Request[Any, Any, Any]) -> int:
             async with self._request():
                 await request.body()
-                await cancelled_on_disconnect(request.receive, anyio.sleep_forever)
+                await cancelled_on_disconnect(request.scope, request.receive, anyio.sleep_forever)
             return 0
 
         @post("/talk")

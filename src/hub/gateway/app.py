@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import final
 
-from litestar import Litestar
+from litestar import Litestar, Response
 from litestar.di import Provide
 
 from hub.gateway.dashboard.sampler import OverviewSampler
@@ -25,9 +26,10 @@ from hub.gateway.tasks.metrics import GatewayMetrics, SubmitMetrics
 from hub.gateway.tasks.refusals import EarlyRefusals
 from hub.gateway.tasks.service import TaskService
 from hub.gateway.tasks.submission import SubmissionService
-from hub.http.auth import guarded
-from hub.http.dependencies import provide
+from hub.http.auth import credential_check, guarded
+from hub.http.dependencies import IncomingRequest, provide
 from hub.http.long_polling import LongPollRegistry
+from hub.http.middleware.direct import DirectRoute, with_direct
 from hub.http.middleware.edge import with_edge
 from hub.http.problems import EXCEPTION_HANDLERS  # pyright: ignore[reportUnknownVariableType]  # Litestar's alias
 from hub.settings.gateway import GatewaySettings
@@ -166,4 +168,26 @@ def with_gateway_edge(routes: Litestar, parts: GatewayParts) -> Litestar:
         hosts=settings.hosts.known_as(settings.gateway_host, settings.dashboard_host),
         complete=add_task_headers,
         first=refusals.layer,
+        direct=partial(
+            with_direct, routes=_direct_routes(parts), accepts=credential_check(settings.keys), limit=settings.body_limit
+        ),
     )
+
+
+def _direct_routes(parts: GatewayParts) -> Sequence[DirectRoute]:
+    """The routes of every call: those that make one task, and that which shows one."""
+
+    async def call(request: IncomingRequest, model: str) -> Response[bytes]:
+        return await submit.reply_to_call(request, model, parts.streams)
+
+    async def accept(request: IncomingRequest, model: str) -> Response[bytes]:
+        return await submit.reply_to_submit(request, model, parts.submissions)
+
+    async def show(request: IncomingRequest, task_id: str) -> Response[bytes]:
+        return await tasks.task_reply(request, task_id, parts.codecs, parts.tasks, parts.polls)
+
+    return [
+        DirectRoute(method="POST", before="/v1/models/", after="/tasks", handler=accept),
+        DirectRoute(method="POST", before="/v1/models/", handler=call),
+        DirectRoute(method="GET", before="/v1/tasks/", handler=show),
+    ]

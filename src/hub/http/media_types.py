@@ -5,10 +5,10 @@ Browsers let any page send a body without a type to any server; so a body withou
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final, final
 
 from litestar.connection import ASGIConnection
-from litestar.datastructures import Headers
 from litestar.handlers import BaseRouteHandler
 from typing_extensions import override
 
@@ -55,7 +55,7 @@ class UnsupportedBody(HubError):
         return f"the body is declared as {self.declared[:_SHOWN]!r}; send {self.wanted}"
 
 
-def declared_type(headers: Headers, wanted: str) -> str:
+def declared_type(headers: Mapping[str, str], wanted: str) -> str:
     """The media type of the body, in lower case; empty if its character set is not UTF-8.
 
     Raises:
@@ -68,7 +68,7 @@ def declared_type(headers: Headers, wanted: str) -> str:
     return media_type.strip().lower() if _utf8(parameters) else ""
 
 
-def message_type(headers: Headers) -> str:
+def message_type(headers: Mapping[str, str]) -> str:
     """`JSON` or `PROTOBUF`: the form of the message in the body.
 
     Raises:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 from typing import Final, final
 
 from typing_extensions import override
@@ -12,6 +13,9 @@ from hub.errors import HubError
 from hub.http.media_types import JSON, PROTOBUF, PROTOBUF_NAMES
 
 _MESSAGES: Final[Mapping[str, Collection[str]]] = {JSON: (JSON,), PROTOBUF: PROTOBUF_NAMES}
+_CACHED: Final = 256
+"""Characters of an `Accept` that is remembered at most."""
+
 _WEIGHT: Final = re.compile(r"[01](\.[0-9]*)?|\.[0-9]+", re.ASCII)
 
 
@@ -65,7 +69,13 @@ def json_or_protobuf(headers: Mapping[str, str]) -> str:
     Raises:
         NotAcceptable: Neither is accepted.
     """
-    return preferred_type(headers, _MESSAGES, f"this reply comes as {JSON} or {PROTOBUF}")
+    header = headers.get("accept", "*/*")
+    return _message_type(header) if len(header) <= _CACHED else _message_type.__wrapped__(header)
+
+
+@lru_cache(256)  # clients send few of them, and this costs 4 us
+def _message_type(accept: str) -> str:
+    return preferred_type({"accept": accept}, _MESSAGES, f"this reply comes as {JSON} or {PROTOBUF}")
 
 
 def preferred_type(headers: Mapping[str, str], offered: Mapping[str, Collection[str]], what: str) -> str:

@@ -9,8 +9,9 @@ from typing import Any, Final
 
 import structlog
 from litestar import Request, Response
+from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException
-from litestar.types import ExceptionHandlersMap
+from litestar.types import ExceptionHandlersMap, Scope
 
 from hub.errors import HubError
 from hub.http.problem_document import (
@@ -30,7 +31,7 @@ _PHRASES: Final = {
 }
 """RFC 9110's names of the statuses that Python's `HTTPStatus` called otherwise before 3.13."""
 
-_DISCONNECTED: Final = "client disconnected prematurely"
+DISCONNECTED: Final = "client disconnected prematurely"
 """Litestar's text for a connection that ends before the body; it has no class of its own for that."""
 
 _TOO_DEEP: Final = "while deserializing an object"
@@ -67,52 +68,71 @@ def problem_response(error: HubError, extensions: Mapping[str, object] = Mapping
     )
 
 
-def _on_hub_error(request: Request[Any, Any, Any], error: HubError) -> Response[bytes]:
+def _on_hub_error(scope: Scope, error: HubError) -> Response[bytes]:
     if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        _log.warning("request failed", method=request.method, path=request.url.path, code=error.code, reason=str(error))
-    return problem_response(error, about(request.scope))
+        _log.warning("request failed", **_named(scope), code=error.code, reason=str(error))
+    return problem_response(error, about(scope))
 
 
-def _on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+def _on_http_exception(scope: Scope, error: HTTPException) -> Response[bytes]:
     status = HTTPStatus(error.status_code)
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR and error.detail == _DISCONNECTED:
-        _log.debug("client disconnected before its request was complete", method=request.method, path=request.url.path)
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR and error.detail == DISCONNECTED:
+        _log.debug("client disconnected before its request was complete", **_named(scope))
         return Response(b"", status_code=499)  # cannot be sent any more; the status is that of nginx's logs
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return _on_bug(request, error)
+        return _on_bug(scope, error)
     phrase = _PHRASES.get(status, status.phrase)
     return problem(
         status,
         code=phrase.lower().replace(" ", "_").replace("-", "_").replace("'", ""),
         title=phrase,
         detail=str(error.detail) or phrase,
-        extensions={**about(request.scope), **({"errors": error.extra} if error.extra else {})},
+        extensions={**about(scope), **({"errors": error.extra} if error.extra else {})},
         headers=dict(error.headers or {}),
     )
 
 
-def _on_bug(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+def _on_bug(scope: Scope, error: Exception) -> Response[bytes]:
     # Any other error is a bug: the log has all of it, and the client has something to report.
-    _log.error("unexpected error", method=request.method, path=request.url.path, exc_info=error)
-    return Response(encoded_bug(request.scope, error), status_code=500, media_type=PROBLEM_TYPE)
+    _log.error("unexpected error", **_named(scope), exc_info=error)
+    return Response(encoded_bug(scope, error), status_code=500, media_type=PROBLEM_TYPE)
 
 
-def _on_recursion(request: Request[Any, Any, Any], error: RecursionError) -> Response[bytes]:
+def _on_recursion(scope: Scope, error: RecursionError) -> Response[bytes]:
     if not str(error).endswith(_TOO_DEEP):
-        return _on_bug(request, error)
+        return _on_bug(scope, error)
     return problem(
         400,
         code="bad_request",
         title="Bad Request",
         detail="the JSON of the body is nested too deep to be parsed; send it with fewer nested arrays and objects",
-        extensions=about(request.scope),
+        extensions=about(scope),
     )
 
 
+def error_response(scope: Scope, error: Exception) -> Response[bytes]:
+    """The reply to a request whose handling raised `error`. Logs what is no fault of the client."""
+    match error:
+        case HubError():
+            return _on_hub_error(scope, error)
+        case HTTPException():
+            return _on_http_exception(scope, error)
+        case RecursionError():
+            return _on_recursion(scope, error)
+        case _:
+            return _on_bug(scope, error)
+
+
+def _named(scope: Scope) -> dict[str, str]:
+    """The request in a line of the log."""
+    return {"method": scope["method"] if scope["type"] == ScopeType.HTTP else "CONNECT", "path": scope["path"]}
+
+
+def _handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    return error_response(request.scope, error)
+
+
 EXCEPTION_HANDLERS: Final[ExceptionHandlersMap] = {  # pyright: ignore[reportUnknownVariableType]  # Litestar's alias
-    HubError: _on_hub_error,
-    HTTPException: _on_http_exception,
-    RecursionError: _on_recursion,
-    Exception: _on_bug,
+    Exception: _handle,
 }
 """For `Litestar(exception_handlers=...)` of every server: every error becomes a problem reply."""

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from opentelemetry.context import Context
-from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_context
+from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer, set_span_in_context
 
 from hub.errors import HubError
 from hub.observability.tracing import TraceContext, extract, inject, tracer
 from hub.types import ModelName, TaskId
 
 
-@contextmanager
-def publish_span(model: ModelName, task_id: TaskId, trace: TraceContext) -> Generator[TraceContext]:
+def publish_span(model: ModelName, task_id: TaskId, trace: TraceContext) -> AbstractContextManager[TraceContext]:
     """A producer span around the block, named and attributed by the messaging conventions of OpenTelemetry.
 
     Args:
@@ -22,13 +21,15 @@ def publish_span(model: ModelName, task_id: TaskId, trace: TraceContext) -> Gene
         task_id: Also the id of the message.
         trace: From the client; the span is a child of it.
 
-    Yields:
-        The trace context for the task: the span, or `trace` itself if no SDK makes spans.
+    Returns:
+        A block that yields the trace context for the task: the span, or `trace` itself if no SDK makes spans.
     """
     maker = tracer()
-    if maker is None:
-        yield trace
-        return
+    return nullcontext(trace) if maker is None else _recorded(maker, model, task_id, trace)
+
+
+@contextmanager
+def _recorded(maker: Tracer, model: ModelName, task_id: TaskId, trace: TraceContext) -> Generator[TraceContext]:
     with maker.start_as_current_span(
         f"publish {model}",
         context=extract(trace),

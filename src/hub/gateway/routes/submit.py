@@ -17,7 +17,7 @@ from hub.gateway.tasks.errors import CallTimeout
 from hub.gateway.tasks.results import task_body
 from hub.gateway.tasks.submission import SubmissionService
 from hub.http.conditional import NO_STORE, json_reply
-from hub.http.dependencies import HttpRequest
+from hub.http.dependencies import HttpRequest, IncomingRequest
 from hub.http.headers import prefer_wait, preference_applied
 from hub.submission.outcomes import SubmitResult
 
@@ -28,6 +28,19 @@ async def call_model(
     model: FromPath[str],
     streams: NamedDependency[StreamService],
 ) -> Response[bytes]:
+    return await reply_to_call(request, model, streams)
+
+
+@post("/v1/models/{model:str}/tasks", status_code=202)
+async def submit_task(
+    request: HttpRequest,
+    model: FromPath[str],
+    submissions: NamedDependency[SubmissionService],
+) -> Response[bytes]:
+    return await reply_to_submit(request, model, submissions)
+
+
+async def reply_to_call(request: IncomingRequest, model: str, streams: StreamService) -> Response[bytes]:
     """The synchronous call: the reply is the response message itself; of a streaming model, its chunks as they come."""
     submissions = streams.submissions
     served = submissions.find_model(model)
@@ -47,12 +60,7 @@ async def call_model(
     return await outcome_reply(record, streams.tasks, submissions.codecs, media_type, _headers(task, wait))
 
 
-@post("/v1/models/{model:str}/tasks", status_code=202)
-async def submit_task(
-    request: HttpRequest,
-    model: FromPath[str],
-    submissions: NamedDependency[SubmissionService],
-) -> Response[bytes]:
+async def reply_to_submit(request: IncomingRequest, model: str, submissions: SubmissionService) -> Response[bytes]:
     """Accepts a task; with `Prefer: wait=N` the reply is 200 with its outcome if that is there in time."""
     served = submissions.find_model(model)
     wait = prefer_wait(request.headers.get("prefer"))

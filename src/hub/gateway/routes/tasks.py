@@ -15,7 +15,7 @@ from hub.gateway.tasks.lists import TaskListBody, TaskQuery
 from hub.gateway.tasks.results import task_body
 from hub.gateway.tasks.service import TaskService
 from hub.http.conditional import NO_STORE, conditional_reply, json_reply
-from hub.http.dependencies import HttpRequest
+from hub.http.dependencies import HttpRequest, IncomingRequest
 from hub.http.headers import MAX_WAIT, etag_matches, prefer_wait, preference_applied, seconds_of, whole_number
 from hub.http.long_polling import LongPollRegistry
 from hub.http.media_types import EVENT_STREAM, JSON
@@ -38,6 +38,12 @@ async def show_task(
     codecs: NamedDependency[CodecResolver],
     tasks: NamedDependency[TaskService],
     polls: NamedDependency[LongPollRegistry],
+) -> Response[bytes]:
+    return await task_reply(request, task_id, codecs, tasks, polls)
+
+
+async def task_reply(
+    request: IncomingRequest, task_id: str, codecs: CodecResolver, tasks: TaskService, polls: LongPollRegistry
 ) -> Response[bytes]:
     """The task now, or at its next change; or all of its changes, for a client that prefers a stream of events."""
     accept = Accept(request.headers)
@@ -69,7 +75,7 @@ async def cancel_task(
 
 
 async def _events(
-    request: HttpRequest, task_id: str, tasks: TaskService, polls: LongPollRegistry, codecs: CodecResolver
+    request: IncomingRequest, task_id: str, tasks: TaskService, polls: LongPollRegistry, codecs: CodecResolver
 ) -> Response[bytes]:
     """The events of a task that follow the one in `Last-Event-ID`; 204, after which an `EventSource` ends, after the last."""
     with naming(request, task_id):
@@ -81,7 +87,7 @@ async def _events(
     return DuplexStreamingResponse(events.write, media_type=EVENT_STREAM)
 
 
-def requested_wait(request: HttpRequest) -> tuple[float, dict[str, str]]:
+def requested_wait(request: IncomingRequest) -> tuple[float, dict[str, str]]:
     """The seconds to hold a reply back, at most `MAX_WAIT`, and the headers of the reply that confirm them.
 
     `?wait=N` counts, else `Prefer: wait=N`, which the reply confirms (RFC 7240 section 3); 0 without both.

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from math import inf
+from types import TracebackType
 from typing import Final, final
 
 import structlog
 from anyio import current_time
+from typing_extensions import override
 
 FLOOR: Final = 100
 """Requests under way that are never too many, at whatever rate they end: some groups of `hub.concurrency.batching` at once."""
@@ -100,16 +101,9 @@ class Congestion:
         if self._began.pop(mark, None) is not None:
             self._ended += 1
 
-    @contextmanager
-    def step(self) -> Generator[None]:
+    def step(self) -> AbstractContextManager[None]:
         """Counts as under way what is done in the block, and the request that it is done for only that long."""
-        self.leave(request_mark.get())
-        mark = self.enter()
-        try:
-            yield
-            self.end(mark)
-        finally:
-            self.leave(mark)
+        return _Step(self)
 
     def refuses(self) -> bool:
         """Whether a request that arrives now must not be taken. Counts it if so."""
@@ -141,3 +135,28 @@ class Congestion:
             self._ended = 0
             self._measured_at = now
         return max(FLOOR, self._rate * self._busy_after)
+
+
+@final
+class _Step(AbstractContextManager[None]):
+    """The block of `Congestion.step`; a class, since a generator costs twice as much, and this is done for each request."""
+
+    __slots__ = ("_congestion", "_mark")
+
+    def __init__(self, congestion: Congestion) -> None:
+        self._congestion = congestion
+        self._mark: object = None
+
+    @override
+    def __enter__(self) -> None:
+        self._congestion.leave(request_mark.get())
+        self._mark = self._congestion.enter()
+
+    @override
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._congestion.end(self._mark)
+        else:
+            self._congestion.leave(self._mark)

@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from hub.errors import HubError, ModelUnavailable
 from hub.gateway.errors import QueueLimitExceeded
-from hub.gateway.models.catalog import Catalog, ModelLoading
+from hub.gateway.models.catalog import Catalog
 from hub.gateway.tasks.service import TaskService
 from hub.histogram import SECONDS, Histogram
 from hub.http.long_polling import LongPollRegistry
@@ -60,7 +60,7 @@ class _ModelCounts:
 
 @final
 class SubmitMetrics:
-    """Observes submits and waits, each as a block.
+    """Observes submits and waits.
 
     Series of a model last as long as the registry knows it, alive or not: a counter must not begin anew with the next
     instance.
@@ -75,34 +75,22 @@ class SubmitMetrics:
         self._buckets = tuple(buckets)
         self._counts: dict[str, _ModelCounts] = {}
 
-    @contextmanager
-    def submit(self, model: ModelName) -> Generator[Measured[SubmitResult]]:
-        """Counts one submit, by its result or the error of the block, and times it if it is accepted."""
-        measured, began = Measured[SubmitResult](), current_time()
-        try:
-            yield measured
-        except HubError as error:
-            self.refused(model, error)
-            raise
-        counts = self._of(model)
-        counts.results["replayed" if measured.result.replayed else "accepted"] += 1
-        counts.submit_times.observe(current_time() - began)
-
-    @contextmanager
-    def finding_model(self) -> Generator[None]:
-        """Counts a submit whose model is known and has no instance."""
-        try:
-            yield
-        except (ModelLoading, ModelUnavailable) as error:
-            self.refused(error.model, error)
-            raise
+    def accepted(self, result: SubmitResult, seconds: float) -> None:
+        """Counts and times one submit that was accepted after so many seconds."""
+        counts = self._of(result.model)
+        counts.results["replayed" if result.replayed else "accepted"] += 1
+        counts.submit_times.observe(seconds)
 
     @contextmanager
     def wait(self, model: ModelName) -> Generator[Measured[TaskRecord | SubmitResult]]:
         """Times one wait for an outcome, by the last state of the task. A wait that ends by an error does not count."""
         measured, began = Measured[TaskRecord | SubmitResult](), current_time()
         yield measured
-        self._of(model).wait_time(measured.result.state).observe(current_time() - began)
+        self.waited(model, measured.result.state, current_time() - began)
+
+    def waited(self, model: ModelName, state: TaskState, seconds: float) -> None:
+        """As `wait`, for one that is over."""
+        self._of(model).wait_time(state).observe(seconds)
 
     def refused(self, model: str, error: HubError) -> None:
         """Counts one submit of a known model that made no task."""

@@ -180,6 +180,15 @@ class TaskService(AsyncContextManagerMixin):
             HubError: As `get` says; `ConnectionLost` after `seconds`, or when the server drains.
         """
         deadline = current_time() + seconds
+        try:
+            return await self.wait(task, seconds, after=after)  # what follows costs 5 us
+        except ConnectionLost as lost:
+            return await self._wait_again(lost, task, deadline, after)
+
+    async def _wait_again(
+        self, lost: ConnectionLost, task: TaskRecord | SubmitResult, deadline: float, after: int | None
+    ) -> TaskRecord:
+        """Waits on after an attempt that has failed with `lost`."""
 
         def retried(error: Exception) -> bool:
             return isinstance(error, ConnectionLost) and current_time() < deadline and not self._polls.draining
@@ -188,6 +197,9 @@ class TaskService(AsyncContextManagerMixin):
             with self._polls.wait_scope(min(delay, deadline - current_time())):
                 await sleep_forever()
 
+        if not retried(lost):
+            raise lost
+        await pause(next(WAIT_BACKOFF.intervals()))
         return await retrying(on=retried, backoff=WAIT_BACKOFF, sleep=pause).call(
             lambda: self.wait(task, max(0.0, deadline - current_time()), after=after)
         )

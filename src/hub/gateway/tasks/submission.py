@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import partial
+from time import perf_counter
 from typing import Final, final
 
 import structlog
 
-from hub.errors import HubError, QueueFull
+from hub.errors import HubError, ModelUnavailable, QueueFull
 from hub.gateway.errors import IdempotencyConflict
-from hub.gateway.models.catalog import Catalog, ServedModel
+from hub.gateway.models.catalog import Catalog, ModelLoading, ServedModel
 from hub.gateway.models.codec import CodecResolver
 from hub.gateway.tasks.backpressure import QueueLimiter
 from hub.gateway.tasks.headers import name_task
 from hub.gateway.tasks.metrics import SubmitMetrics
 from hub.gateway.tasks.options import ResultTtls, SubmitOptions
 from hub.gateway.tasks.service import TaskService
-from hub.http.dependencies import HttpRequest
+from hub.http.dependencies import IncomingRequest
 from hub.http.disconnect import ClientDisconnected, cancelled_on_disconnect
 from hub.http.headers import MAX_WAIT
 from hub.http.media_types import JSON, message_type
@@ -69,14 +70,17 @@ class SubmissionService:
 
     def find_model(self, name: str) -> ServedModel:
         """The live model of this name. Raises the errors of `Catalog.find`."""
-        with self._metrics.finding_model():
+        try:
             return self._catalog.find(name)
+        except (ModelLoading, ModelUnavailable) as error:
+            self._metrics.refused(error.model, error)
+            raise
 
-    def options(self, request: HttpRequest, model: ServedModel) -> SubmitOptions:
+    def options(self, request: IncomingRequest, model: ServedModel) -> SubmitOptions:
         """The options in the headers of a request. Raises the errors of `SubmitOptions.from_headers`."""
         return SubmitOptions.from_headers(request.headers, model.known.limits, self._ttls)
 
-    async def submit(self, request: HttpRequest, model: ServedModel, *, waiting: bool) -> SubmitResult:
+    async def submit(self, request: IncomingRequest, model: ServedModel, *, waiting: bool) -> SubmitResult:
         """Makes a task of a request whose body is one request message, and names it in the reply.
 
         Raises:
@@ -86,7 +90,7 @@ class SubmissionService:
         options = self.options(request, model)
         try:
             # Neither the request nor this frame keeps the content, so that a big one goes when it is decoded.
-            content = [b"".join([piece async for piece in request.stream()])]
+            content = [await request.body()]
             with self._tasks.congestion.step():
                 task = await self.submit_message(model, media_type, content.pop(), options, waiting=waiting)
         except IdempotencyConflict as conflict:
@@ -112,19 +116,22 @@ class SubmissionService:
             QueueLimitExceeded: The queue of the model is full.
             HubError: As `TaskService.submit` says.
         """
-        with self._metrics.submit(model.name) as submit:
+        began = perf_counter()
+        try:
             await self._queues.admit(model)
             decode = model.codec.request_from_json if media_type == JSON else model.codec.checked_request
             body = await decode(content)
             del content
             try:
                 with self._queues.reserve_slot(model.name):
-                    submit.result = await self._tasks.submit(
-                        model.name, model.fingerprint, body, options, waiting=waiting
-                    )
+                    task = await self._tasks.submit(model.name, model.fingerprint, body, options, waiting=waiting)
             except QueueFull as full:
                 raise await self._queues.rejection(model) from full
-        return submit.result
+        except HubError as error:
+            self._metrics.refused(model.name, error)
+            raise
+        self._metrics.accepted(task, perf_counter() - began)
+        return task
 
     async def outcome(self, task: SubmitResult, seconds: float) -> TaskRecord | None:
         """The record of a task once it has ended, or after `seconds` as it is by then; `None` if it cannot be read.
@@ -134,23 +141,25 @@ class SubmissionService:
         """
         if task.record is not None and task.record.state.terminal:
             return task.record
+        began = perf_counter()
         try:
-            with self._metrics.wait(task.model) as wait:
-                wait.result = record = await self._tasks.wait_reconnecting(task, seconds)
+            record = await self._tasks.wait_reconnecting(task, seconds)
         except HubError as error:
             _log.warning("the outcome of an accepted task cannot be read", task=task.id, reason=str(error))
             return None
+        self._metrics.waited(task.model, record.state, perf_counter() - began)
         return record
 
-    async def outcome_for(self, request: HttpRequest, task: SubmitResult, seconds: float) -> TaskRecord | None:
+    async def outcome_for(self, request: IncomingRequest, task: SubmitResult, seconds: float) -> TaskRecord | None:
         """As `outcome`, until the client of `request` disconnects. The task goes on then.
 
         Raises:
             ClientDisconnected: The client has disconnected.
         """
-        return await cancelled_on_disconnect(request.receive, partial(self.outcome, task, seconds))
+        work = partial(self.outcome, task, seconds)
+        return await cancelled_on_disconnect(request.scope, request.receive, work)
 
-    async def call(self, request: HttpRequest, task: SubmitResult, seconds: float) -> TaskRecord | None:
+    async def call(self, request: IncomingRequest, task: SubmitResult, seconds: float) -> TaskRecord | None:
         """As `outcome_for`, for a synchronous call: the task is cancelled when the client disconnects.
 
         It goes on if the client gave an `Idempotency-Key`, with which it may send the request again.

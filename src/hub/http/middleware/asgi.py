@@ -21,7 +21,7 @@ _LISTS: Final = frozenset({b"accept", b"accept-encoding", b"content-encoding", b
 
 def join_lists(scope: HTTPScope) -> HTTPScope:
     """The request with at most one line of each list among the headers that hub reads (RFC 9110 section 5.3)."""
-    headers = list(scope["headers"])
+    headers = scope["headers"]
     names = [name for name, _ in headers if name in _LISTS]
     if len(names) == len(set(names)):
         return scope
@@ -44,8 +44,12 @@ class ReplyHeaders:
     def get(self, name: str) -> str:
         """The value; empty if there is no such header."""
         wanted = name.encode()
-        found = [value for line, value in self._lines if line == wanted]
-        return b", ".join(found).decode("latin-1") if found else ""
+        for line, _ in self._lines:
+            if line == wanted:
+                break
+        else:
+            return ""
+        return b", ".join([value for line, value in self._lines if line == wanted]).decode("latin-1")
 
     def set(self, name: str, value: str) -> None:
         wanted = name.lower().encode()
@@ -54,7 +58,11 @@ class ReplyHeaders:
 
     def vary_by(self, *names: str) -> None:
         """Adds to `Vary` what is not in it yet."""
-        self.set("vary", _merged(self.get("vary"), names))
+        given = self.get("vary")
+        if given:
+            self.set("vary", _merged(given, names))
+        else:
+            self._lines.append((b"vary", ", ".join(names).encode()))
 
 
 async def send_problem(error: HubError, send: Send, *, headers: Mapping[str, str]) -> None:

@@ -7,7 +7,7 @@ from typing import Final
 
 from litestar import Litestar
 from litestar.enums import ScopeType
-from litestar.types import HTTPScope, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from hub.http.middleware.asgi import HttpApp, join_lists
 from hub.http.middleware.compression import COMPRESS_ABOVE, with_compression
@@ -36,6 +36,7 @@ def with_edge(
     hosts: Hosts = Hosts(),  # noqa: B008 - immutable
     complete: Completion | None = None,
     first: Callable[[HttpApp], HttpApp] | None = None,
+    direct: Callable[[ASGIApp], HttpApp] | None = None,
 ) -> Litestar:
     """Puts the layers around the routes of `app`, and returns it.
 
@@ -52,8 +53,10 @@ def with_edge(
             is called after all layers.)
         first: A layer in front of all others but those that change what is asked or who may read the reply: for what has
             to be answered before it costs anything.
+        direct: A layer behind all others, which calls the handlers of some routes itself.
     """
-    routes = app.asgi_handler
+    litestar = app.asgi_handler
+    routes = litestar if direct is None else direct(litestar)
     inner = with_decoding(routes if complete is None else _completed(routes, complete), limit=body_limit)
     inner = with_compression(inner, above=compress_above)
     inner = with_methods(inner)
@@ -67,7 +70,7 @@ def with_edge(
             about(scope)  # here, so that the copies of the scope that layers make share it
             await inner(join_lists(scope), receive, send)
         else:
-            await routes(scope, receive, send)
+            await litestar(scope, receive, send)
 
     app.asgi_handler = asgi
     return app

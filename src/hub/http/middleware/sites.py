@@ -21,6 +21,9 @@ _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _OWN: Final = frozenset({"same-origin", "none"})
 """`Sec-Fetch-Site` of a page of this server, and of what a person does without a page."""
 
+_TELLING: Final = frozenset({b"sec-fetch-site", b"origin"})
+"""Request headers that give away a page."""
+
 _PORTS: Final = {"http": 80, "https": 443}
 _SHOWN: Final = 200
 
@@ -73,6 +76,8 @@ def with_own_pages(app: HttpApp, origins: frozenset[str]) -> HttpApp:
 
 def _foreign(scope: HTTPScope, origins: frozenset[str]) -> str | None:
     """The origin, or an empty text for an unknown one, of a page that is not let in."""
+    if not [name for name, _ in scope["headers"] if name in _TELLING]:
+        return None
     sites = _values(scope, b"sec-fetch-site")
     given = _values(scope, b"origin")
     if all(origin in origins or ANY in origins for origin in given) and given:

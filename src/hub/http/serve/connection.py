@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from math import inf
 from typing import TYPE_CHECKING, cast, final
 
@@ -26,6 +28,8 @@ class HttpConnection:
         scheme: `http` or `https`.
         server: Address and port that the client has connected to.
         client: Address and port of the client; `None` if it has none.
+        noticing: In the block that it returns, its argument is called when the client has closed its side; `None` if this is
+            not noticed. See `HangUps.watching`.
     """
 
     def __init__(
@@ -37,15 +41,22 @@ class HttpConnection:
         scheme: str,
         server: Address,
         client: Address | None,
+        noticing: Callable[[Callable[[], None]], AbstractContextManager[None]] | None = None,
     ) -> None:
         self.scope = CancelScope()
         self.idle_since: float | None = None
         self.closing = False
-        self._client = ClientStream(stream, limits)
+        self._client = ClientStream(stream, limits, notices_hangups=noticing is not None)
+        self._noticing = noticing
         self._addresses = (scheme, server, client)
         self._app = app
         self._used = False
         self._exchange: Exchange | None = None
+
+    def _on_hangup(self) -> None:
+        self._client.hung_up = True
+        if self._exchange is not None:
+            self._exchange.on_hangup()
 
     def close_when_idle(self) -> None:
         """Ends the connection now if it is idle, and after its reply otherwise."""
@@ -73,8 +84,9 @@ class HttpConnection:
         """Returns when the connection has ended. Cancelling it breaks the connection."""
         with self.scope:
             try:
-                while await self._one_request():
-                    self._used = True
+                with nullcontext() if self._noticing is None else self._noticing(self._on_hangup):
+                    while await self._one_request():
+                        self._used = True
             finally:
                 await self._client.close()  # noqa: ASYNC102 - closing a socket does not wait
 

@@ -29,6 +29,9 @@ _HOST: Final = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?#]*)([^#]*)", re.IGNORECASE)
 """The absolute form of a request target (RFC 9112 section 3.2.2)."""
 
+_READ: Final = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect"})
+"""The headers that say how a request is to be read."""
+
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 
 
@@ -257,7 +260,8 @@ class RequestParser:
         method = self._parser.get_method().decode("ascii")
         if method == "CONNECT":
             raise UnsupportedTransfer("CONNECT is for proxies")
-        host = _host(self._headers, needed=version == "1.1")
+        read = [line for line in self._headers if line[0] in _READ]
+        host = _host(read, needed=version == "1.1")
         raw_path, _, query = _target(self._url, host).partition(b"?")
         path = raw_path if b"%" not in raw_path else unquote_to_bytes(raw_path)
         return RequestHead(
@@ -267,8 +271,8 @@ class RequestParser:
             query=query,
             headers=self._headers,
             http_version=version,
-            has_body=_has_body(self._headers, version),
-            expects_continue=version == "1.1" and any(_is_continue(*line) for line in self._headers),
+            has_body=_has_body(read, version),
+            expects_continue=version == "1.1" and _expects_continue(read),
             keep_alive=self._parser.should_keep_alive(),
         )
 
@@ -307,8 +311,8 @@ def _has_body(headers: list[tuple[bytes, bytes]], version: str) -> bool:
     return bool(lengths or codings)
 
 
-def _is_continue(name: bytes, value: bytes) -> bool:
-    return name == b"expect" and value.lower() == b"100-continue"
+def _expects_continue(headers: list[tuple[bytes, bytes]]) -> bool:
+    return b"100-continue" in [value.lower() for name, value in headers if name == b"expect"]
 
 
 def _refusal(error: httptools.HttpParserError) -> RequestRefused:

@@ -11,7 +11,8 @@ import resource
 import socket
 import ssl
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
+from functools import partial
 from typing import Final, cast, final
 
 import structlog
@@ -35,6 +36,7 @@ from litestar.types import ASGIApp
 from hub.http.middleware.problems import with_problems
 from hub.http.serve.client import Address
 from hub.http.serve.connection import HttpConnection
+from hub.http.serve.hangups import AVAILABLE, HangUps
 from hub.http.serve.listen import ListenAddress
 from hub.http.serve.server_counts import LOAD
 
@@ -91,9 +93,10 @@ async def serve(
         ConfigurationError: The address cannot be listened on, or the certificate cannot be used.
     """
     tls = bind.tls()
-    with closing(bind.open()) as listener:
+    with closing(bind.open()) as listener, ExitStack() as stack:
         url = bind.url(listener)
-        server = _Server(with_problems(app), bind, listener, tls)
+        hangups = stack.enter_context(closing(HangUps())) if AVAILABLE and tls is None else None
+        server = _Server(with_problems(app), bind, listener, tls, hangups)
         drains = Event()
 
         async def drain_when_cancelled() -> None:
@@ -108,6 +111,8 @@ async def serve(
             with CancelScope(shield=True) as requests:  # bounded by `grace` once the drain has begun
                 async with create_task_group() as watch:
                     watch.start_soon(server.close_expired, name=f"hub.http expiry {url}")
+                    if hangups is not None:
+                        watch.start_soon(hangups.run, name=f"hub.http hang-ups {url}")
                     async with create_task_group() as connections:
                         accepting = CancelScope()
                         connections.start_soon(server.accept, connections, accepting, name=f"hub.http accept {url}")
@@ -124,7 +129,14 @@ async def serve(
 class _Server:
     """Accepts connections, as many as there is room for, and serves each in a task of its own."""
 
-    def __init__(self, app: ASGIApp, bind: ListenAddress, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        bind: ListenAddress,
+        listener: socket.socket,
+        tls: ssl.SSLContext | None,
+        hangups: HangUps | None,
+    ) -> None:
         self._app = app
         self._bind = bind
         self._listener = listener
@@ -132,6 +144,7 @@ class _Server:
         self._connections: dict[int, HttpConnection | None] = {}
         self._number = 0
         self._draining = False
+        self._hangups = hangups
 
     async def accept(self, tasks: TaskGroup, scope: CancelScope) -> None:
         """Accepts until `scope` is cancelled. No error of a connection, and no lack of descriptors, ends it."""
@@ -217,6 +230,7 @@ class _Server:
                     scheme=self._bind.scheme,
                     server=server,
                     client=client,
+                    noticing=None if self._hangups is None else partial(self._hangups.watching, accepted.fileno()),
                 )
                 connection.closing = self._draining
                 self._connections[number] = connection
