@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Final, final
+from typing import Final, NamedTuple, final
 
 from hub.concurrency.notify import Notifier
 from hub.ports.result_store import Missing
-from hub.task import TaskRecord
+from hub.task import Task, TaskRecord
 from hub.types import TaskId, TaskState
 
 MAX_EXPECTED: Final = 4_096
@@ -22,11 +22,13 @@ class Waiter:
     Attributes:
         must_read: Whether what it waits for may have happened already. If not, a read before the first wake-up is useless.
         known: The record as of the last change before the call, if that came with it.
+        before: The task, or its record, as of some time before its end; `None` if that is not known.
     """
 
     def __init__(self, *, after: int, until_terminal: bool) -> None:
         self.must_read = True
         self.known: TaskRecord | None = None
+        self.before: Task | TaskRecord | None = None
         self._after = after
         self._until_terminal = until_terminal
         self._stale = False
@@ -55,6 +57,15 @@ class Waiter:
         return record
 
 
+class _Expected(NamedTuple):
+    """A task that no call waits for yet, and the last change of it that was reported."""
+
+    task: Task
+    revision: int
+    state: TaskState | None
+    record: TaskRecord | None
+
+
 @final
 class Waiters:
     """The table of waiting calls. A call must be in it before it reads the record: then it misses no change."""
@@ -62,23 +73,30 @@ class Waiters:
     def __init__(self) -> None:
         self._waiters: dict[TaskId, set[Waiter]] = {}
         self._count = 0
-        self._expected: dict[TaskId, tuple[int, TaskState | None, TaskRecord | None]] = {}
+        self._expected: dict[TaskId, _Expected] = {}
 
     def __len__(self) -> int:
         return self._count
 
-    def __contains__(self, task_id: TaskId) -> bool:
-        """Whether a call waits for the task, or is expected to."""
-        return task_id in self._waiters or task_id in self._expected
+    def before_end(self, task_id: TaskId) -> Task | TaskRecord | None:
+        """What is known of a task that a call waits for, or is expected to, from before its end."""
+        expected = self._expected.get(task_id)
+        if expected is not None:
+            return expected.task
+        for waiter in self._waiters.get(task_id, ()):
+            if waiter.before is not None:
+                return waiter.before
+        return None
 
     @contextmanager
     def waiting(self, task_id: TaskId, *, after: int, until_terminal: bool) -> Generator[Waiter]:
         waiter = Waiter(after=after, until_terminal=until_terminal)
-        last = self._expected.pop(task_id, None)
-        if last is not None:
-            revision, state, record = last
-            waiter.must_read = waiter.is_satisfied_by(revision, state)
-            waiter.known = None if state is TaskState.DEAD else record  # the dead may have been reset since
+        expected = self._expected.pop(task_id, None)
+        if expected is not None:
+            state = expected.state
+            waiter.before = expected.task
+            waiter.must_read = not until_terminal or waiter.is_satisfied_by(expected.revision, state)
+            waiter.known = None if state is TaskState.DEAD else expected.record  # the dead may have been reset since
         same_task = self._waiters.setdefault(task_id, set())
         same_task.add(waiter)
         self._count += 1
@@ -101,19 +119,20 @@ class Waiters:
             state: The state that it has now; `None` when the record is no more.
             record: The record, if it came with the change.
         """
-        if task_id in self._expected:
-            self._expected[task_id] = (revision, state, record)
+        expected = self._expected.get(task_id)
+        if expected is not None:
+            self._expected[task_id] = _Expected(expected.task, revision, state, record)
         for waiter in self._waiters.get(task_id, ()):
             if waiter.is_satisfied_by(revision, state):
                 waiter.wake(record)
 
-    def expect(self, task_id: TaskId) -> None:
-        """Notes the changes of a task from now on, for the first call that waits for it.
+    def expect(self, task: Task) -> None:
+        """Notes the end of a task, for the first call that waits for it.
 
         Args:
-            task_id: A task that is to be created, and whose changes are all reported to `changed`.
+            task: A task that is to be created, and whose end is reported to `changed`.
         """
-        self._expected[task_id] = (0, TaskState.QUEUED, None)
+        self._expected[task.id] = _Expected(task, 0, TaskState.QUEUED, None)
         if len(self._expected) > MAX_EXPECTED:
             del self._expected[next(iter(self._expected))]
 

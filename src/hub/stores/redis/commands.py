@@ -71,7 +71,7 @@ def identity(task: Task) -> Identity:
         task.fingerprint,
         repr(task.created_at),
         "" if task.deadline is None else repr(task.deadline),
-        repr(task.result_ttl),
+        _short(task.result_ttl),
         task.reply_channel,
         task.digest,
     )
@@ -143,7 +143,7 @@ def finish(outcomes: Iterable[Outcome], sole_runs: Iterable[bool], *, channel: s
         FINISH,
         (repr(now), _TOMBSTONE_MS, channel),
         (
-            (outcome.task_id, (outcome.state.value, outcome.encode(), "1" if by_itself else "", _made(outcome)))
+            (outcome.task_id, (outcome.state.value, outcome.encode(with_id=False), "1" if by_itself else "", _made(outcome)))
             for outcome, by_itself in zip(outcomes, sole_runs, strict=True)
         ),
     )
@@ -229,6 +229,11 @@ def _list_chunks(changes: Mapping[ListName, ListChange]) -> Iterator[tuple[list[
 def _list_key(name: ListName) -> str:
     """All lists are in one hash slot, which is not that of the records."""
     return f"hub:{{recent}}:{name.state}" + (f":{name.model}" if name.model else "")
+
+
+def _short(seconds: float) -> str:
+    """As Python writes it, but for a whole number, of which Redis keeps few bytes."""
+    return str(int(seconds)) if float(seconds).is_integer() else repr(seconds)
 
 
 def _lifetimes(now: float) -> tuple[Arg, ...]:

@@ -6,15 +6,15 @@ the task's keys is no task record.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from itertools import accumulate, pairwise
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import count, takewhile
 from math import isnan
 from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 from hub.errors import Undecodable
 from hub.ports.result_store import Adoption, Chunk, ChunkPage, ChunkPosition, Missing, Start
 from hub.redis.connection import Reply
-from hub.task import MAX_TIME, MIN_TIME, Failure, Outcome, Progress, TaskRecord
+from hub.task import MAX_TIME, MIN_TIME, Failure, Outcome, Progress, Task, TaskRecord
 from hub.types import Fingerprint, InstanceId, ModelName, TaskId, TaskState
 
 R = TypeVar("R")
@@ -182,7 +182,7 @@ def record(task_id: TaskId, element: Reply) -> TaskRecord:
         updated_at = _time(fields[b"updated_at"])
         queued = state is TaskState.QUEUED  # some fields mean nothing otherwise
         progress, retry_at, started_at = (fields.get(name) for name in (b"progress", b"retry_at", b"started_at"))
-        outcome = _outcome(task_id, state, fields[b"outcome"], updated_at) if state.terminal else None
+        outcome = _outcome(task_id, state, _joined(fields), updated_at) if state.terminal else None
         if outcome is None or outcome.started_at is None:
             began = _time(started_at) if started_at and not queued else None
         else:
@@ -215,10 +215,18 @@ def record(task_id: TaskId, element: Reply) -> TaskRecord:
         raise Undecodable(f"task record {task_id}", str(error)) from error
 
 
+def _joined(fields: Mapping[bytes, bytes]) -> bytes:
+    """The bytes of an outcome, which are in one field or in several."""
+    first = fields[b"outcome"]
+    if b"2" not in fields:
+        return first
+    return b"".join((first, *takewhile(bool, (fields.get(b"%d" % number, b"") for number in count(2)))))
+
+
 def _outcome(task_id: TaskId, state: TaskState, data: bytes, at: float) -> Outcome:
     """The outcome of a task. The task has ended however its bytes read, so those that do not are its failure."""
     try:
-        return Outcome.decode(data)
+        return Outcome.decode(data, task_id)
     except Undecodable as error:
         failure = Failure(code=error.code, message=f"its outcome was stored and cannot be read: {error}")
         return Outcome(task_id=task_id, state=state, failure=failure, finished_at=at)
@@ -257,7 +265,7 @@ class Announcement(NamedTuple):
 
     Attributes:
         state: The state that the task has now; `None` when it was withdrawn.
-        packed: Its record, for `announced`; empty if it was not published.
+        packed: What has changed in its record since it was created, for `announced`; empty if that was not published.
     """
 
     task_id: TaskId
@@ -280,13 +288,43 @@ def announcement(message: bytes) -> Announcement:
         raise Undecodable("wake-up", str(error)) from error
 
 
-def announced(task_id: TaskId, packed: bytes) -> TaskRecord | None:
-    """The record of an announcement. `None` if it cannot be read; a fetch reports why."""
-    lengths, _, texts = packed.partition(b"\n")
+def announced(change: Announcement, before: Task | TaskRecord) -> TaskRecord | None:
+    """The record after an announced ending.
+
+    Args:
+        change: The ending.
+        before: The task, or its record before it had ended.
+
+    Returns:
+        `None` if that cannot be told, because the record was written anew meanwhile, or the announcement cannot be read.
+    """
+    state = change.state
     try:
-        ends = [0, *accumulate(map(int, lengths.split()))]
-        return record(task_id, [texts[start:end] for start, end in pairwise(ends)])
-    except (ValueError, Undecodable):
+        created_at, updated, ttl, attempt, instance, started_at, retries, parent, data = change.packed.split(b"\n", 8)
+        if state is None or _time(created_at) != before.created_at:
+            return None
+        updated_at = _time(updated)
+        outcome = _outcome(change.task_id, state, data, updated_at)
+        began = outcome.started_at if outcome.started_at is not None else _time(started_at) if started_at else None
+        return TaskRecord(
+            id=change.task_id,
+            model=before.model,
+            state=state,
+            revision=change.revision,
+            attempt=int(attempt),
+            instance=InstanceId(instance.decode()) if instance else None,
+            fingerprint=before.fingerprint,
+            created_at=before.created_at,
+            updated_at=updated_at,
+            deadline=before.deadline,
+            expires_at=min(updated_at + _time(ttl), MAX_TIME),
+            outcome=outcome,
+            started_at=began,
+            retries=int(retries),
+            digest=before.digest,
+            parent=TaskId(parent.decode()) if parent else None,
+        )
+    except ValueError:
         return None
 
 

@@ -77,10 +77,10 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
     One connection carries all commands, and another one the notifications. What carries a large outcome to a reader, or many
     bytes of chunks, has a third one, on which `IN_FLIGHT` bytes are on their way at most, so that it delays nothing else.
 
-    A record holds the channels that are notified of its changes: the reply channel of its task, and one for every process
-    that has called `wait_for_change`, so several gateways may wait for one task. It also holds the channels of the processes
-    that run the task, which are notified when it ends. The first wait for a task that this process has created with its own
-    channel begins without a read, because all of its changes were noted from the start. After a lost connection each waiting
+    A record holds the channels that are notified of its changes, one for every process that has read it in
+    `wait_for_change`, so several gateways may wait for one task. It also holds the channels that are notified when the task
+    ends: the reply channel of the task, and those of the processes that run it. The first wait for the end of a task that this
+    process has created with its own channel begins without a read, because its end is noted from the start. After a lost connection each waiting
     call reads its record again, and so does this store for each of its runs.
     """
 
@@ -135,14 +135,14 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
 
     @override
     async def create(self, tasks: Sequence[Task]) -> Sequence[TaskRecord | None]:
-        expected = [task.id for task in tasks if task.reply_channel == self._channel]
-        for task_id in expected:
-            self._waiters.expect(task_id)
+        expected = [task for task in tasks if task.reply_channel == self._channel]
+        for task in expected:
+            self._waiters.expect(task)
         try:
             raw = await self._run("create", commands.CREATE, commands.create(tasks, now=self._clock()), tasks)
         except BaseException:
-            for task_id in expected:
-                self._waiters.forget(task_id)
+            for task in expected:
+                self._waiters.forget(task.id)
             raise
         found: list[TaskRecord | None] = []
         for task, answer in zip(tasks, replies.answers(raw, _ids(tasks), replies.created), strict=True):
@@ -276,8 +276,9 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
                     raise found
                 if isinstance(found, Large):
                     found = await self._whole(task_id, found)
-                if waiter.accepts(found):
+                if isinstance(found, Missing) or waiter.accepts(found):
                     return found
+                waiter.before = found
                 record = await waiter.wait()
 
     @override
@@ -443,14 +444,16 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
     def _on_messages(self, messages: Sequence[bytes]) -> None:
         for message in messages:
             try:
-                task_id, revision, state, packed = replies.announcement(message)
+                change = replies.announcement(message)
             except Undecodable as error:
                 _log.warning("a notification that cannot be read", channel=self._channel, reason=error.reason)
                 continue
-            record = replies.announced(task_id, packed) if packed and task_id in self._waiters else None
-            self._waiters.changed(task_id, revision, state, record)
-            if state is not None and state.terminal:
-                self._running.ended(task_id)
+            record: TaskRecord | None = None
+            if change.packed and (before := self._waiters.before_end(change.task_id)) is not None:
+                record = replies.announced(change, before)
+            self._waiters.changed(change.task_id, change.revision, change.state, record)
+            if change.state is not None and change.state.terminal:
+                self._running.ended(change.task_id)
 
 
 def _size(append: ChunkAppend) -> int:

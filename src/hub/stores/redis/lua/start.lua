@@ -27,12 +27,10 @@ for i = 1, #KEYS, 2 do
   elseif before - released >= attempts then
     answers[n] = {'queued', before, retries}
   else
-    local attempt, revision, channels = before + 1, (fields[2] or 1) + 1, fields[4]
+    local attempt, revision = before + 1, (fields[2] or 1) + 1
     if not state then
       local model, fingerprint, created_at, deadline, _, channel = unpack(ARGV, 7 * n, 7 * n + 5)
-      describe(record, model, fingerprint, created_at, deadline, ttl, digest)
-      redis.call('HSET', record, 'channels', channel)
-      channels = channel
+      describe(record, model, fingerprint, created_at, deadline, ttl, channel, digest)
     end
     redis.call('HSET', record, 'state', 'running', 'revision', revision, 'attempt', attempt, 'instance', instance,
       'started_at', now, 'updated_at', now, 'runners', with_channel(runners, runner))
@@ -40,7 +38,7 @@ for i = 1, #KEYS, 2 do
       redis.call('HDEL', record, 'progress')
     end
     keep(record, not state and tombstone, ttl, unfinished_ms, tombstone_ms)
-    announce(record, channels, revision, 'running')
+    announce(record, fields[4], revision, 'running')
     answers[n] = {'running', attempt, retries}
   end
 end
