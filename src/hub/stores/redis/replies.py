@@ -25,7 +25,7 @@ VANISHED: Final = -1
 """The server knows nothing of the task."""
 
 _WITHDRAWN: Final = "withdrawn"
-_STATES: Final = frozenset(TaskState)
+_STATES: Final = {state.value: state for state in TaskState}
 _ABSENT: Final = {b"unknown": Missing.UNKNOWN, b"gone": Missing.GONE}
 
 
@@ -166,7 +166,7 @@ def affirmed(task_id: TaskId, element: Reply) -> bool:
 def ended(_: TaskId, element: Reply) -> bool:
     """Whether a run that was looked up by `resync` is needed no more; of what cannot be read, that is unknown."""
     word = element.decode(errors="replace") if isinstance(element, bytes) else ""
-    return word == _WITHDRAWN or (word in _STATES and TaskState(word).terminal)
+    return word == _WITHDRAWN or (word in _STATES and _STATES[word].terminal)
 
 
 def record(task_id: TaskId, element: Reply) -> TaskRecord:
@@ -330,9 +330,9 @@ def announced(change: Announcement, before: Task | TaskRecord) -> TaskRecord | N
 
 def _state(what: str, word: str) -> TaskState | None:
     try:
-        return None if word == _WITHDRAWN else TaskState(word)
-    except ValueError as error:
-        raise Undecodable(what, str(error)) from error
+        return None if word == _WITHDRAWN else _STATES[word]
+    except KeyError:
+        raise Undecodable(what, f"{word!r} is not a state") from None
 
 
 def _undecodable(task_id: TaskId, element: Reply) -> Undecodable:
