@@ -143,7 +143,10 @@ def finish(outcomes: Iterable[Outcome], sole_runs: Iterable[bool], *, channel: s
         FINISH,
         (repr(now), _TOMBSTONE_MS, channel),
         (
-            (outcome.task_id, (outcome.state.value, outcome.encode(with_id=False), "1" if by_itself else "", _made(outcome)))
+            (
+                outcome.task_id,
+                (outcome.state.value, outcome.encode(with_id=False), "1" if by_itself else "", _made(outcome)),
+            )
             for outcome, by_itself in zip(outcomes, sole_runs, strict=True)
         ),
     )
