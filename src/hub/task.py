@@ -113,9 +113,10 @@ class Task:
             message = task_pb2.Task.FromString(data)
         except DecodeError as error:
             raise Undecodable("hub.v1.Task", str(error)) from error
-        for name in ("fingerprint", "reply_channel", "traceparent", "tracestate", "idempotency_key"):
-            if len(getattr(message, name)) > LONGEST_TEXT:
-                raise Undecodable("hub.v1.Task", f"{name} has more than {LONGEST_TEXT} characters")
+        if len(data) > LONGEST_TEXT:
+            for name in ("fingerprint", "reply_channel", "traceparent", "tracestate", "idempotency_key"):
+                if len(getattr(message, name)) > LONGEST_TEXT:
+                    raise Undecodable("hub.v1.Task", f"{name} has more than {LONGEST_TEXT} characters")
         if message.id != parse_task_id(message.id):
             raise Undecodable("hub.v1.Task", f"id is not a UUID in its usual form: {message.id[:_SHOWN]!r}")
         if len(message.reply_channel.split()) > 1 or not message.reply_channel.isprintable():

@@ -90,18 +90,28 @@ def withdraw(tasks: Sequence[Task]) -> list[Command]:
 
 
 def start(
-    tasks: Iterable[tuple[TaskId, Identity]], instance: InstanceId, *, channel: str, attempts: int, now: float
+    tasks: Iterable[Task], instance: InstanceId, *, channel: str, attempts: int, now: float, described: bool = False
 ) -> list[Command]:
-    """`channel` is notified when a task ends."""
-    return _commands(START, (*_lifetimes(now), instance, channel, attempts), tasks)
+    """Starts tasks.
+
+    Args:
+        tasks: Which.
+        instance: Where.
+        channel: Is notified when a task ends.
+        attempts: How many there may be.
+        now: Unix seconds.
+        described: Whether missing records are written.
+    """
+    head = (*_lifetimes(now), instance, channel, attempts)
+    return _commands(START, head, ((task.id, identity(task) if described else (task.digest,)) for task in tasks))
 
 
-def resync(runs: Iterable[StartedRun[Identity]], *, channel: str, now: float) -> list[Command]:
+def resync(runs: Iterable[StartedRun[Task]], *, channel: str, now: float) -> list[Command]:
     """For runs that `start` has begun, and that the server may have forgotten."""
     return _commands(
         RESYNC,
         (*_lifetimes(now), channel),
-        ((run.task_id, (run.attempt, run.instance, repr(run.started_at), *run.note)) for run in runs),
+        ((run.task_id, (run.attempt, run.instance, repr(run.started_at), *identity(run.note))) for run in runs),
     )
 
 

@@ -103,8 +103,11 @@ def page(task_id: TaskId, element: Reply) -> ChunkPage | Missing | Large:
             raise _undecodable(task_id, element)
 
 
-def started(task_id: TaskId, element: Reply) -> Start:
+def started(task_id: TaskId, element: Reply) -> Start | None:
+    """`None` for a task without a record."""
     match element:
+        case [b"unknown", 0, 0]:
+            return None
         case [bytes(word), int(attempt), int(retries)]:
             return Start(_state(f"task record {task_id}", word.decode(errors="replace")), attempt, retries)
         case _:

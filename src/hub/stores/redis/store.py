@@ -45,7 +45,6 @@ from hub.stores.options import StoreOptions
 from hub.stores.orphans import orphan_outcomes
 from hub.stores.recent import Listed, recent_tasks
 from hub.stores.redis import commands, replies
-from hub.stores.redis.commands import Identity
 from hub.stores.redis.lists import PresentRun, RedisLists
 from hub.stores.redis.replies import Large
 from hub.stores.running import FinishCall, RunningTasks, StartedRun
@@ -88,7 +87,7 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
         self._clock = options.clock
         self._channel = f"hub:wake:{uuid4()}"
         self._waiters = Waiters()
-        self._running = RunningTasks[Identity]()
+        self._running = RunningTasks[Task]()
         self._resync_needed = False  # whether a run may have ended unnoticed
         self._resync_requested = Notifier()
         self._dropped = 0
@@ -166,15 +165,20 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
 
     @override
     async def start(self, tasks: Sequence[Task], instance: InstanceId, *, attempts: int) -> Sequence[Start]:
-        known = [(task.id, commands.identity(task)) for task in tasks]
         now = self._clock()
-        start = commands.start(known, instance, channel=self._channel, attempts=attempts, now=now)
+        command = partial(commands.start, instance=instance, channel=self._channel, attempts=attempts, now=now)
         task_ids = _ids(tasks)
         with self._running.starting(task_ids) as call:
             connection = self._client.connections_opened
-            raw = await self._run("start", commands.START, start, tasks)
-            starts = replies.answers(raw, task_ids, replies.started)
-            self._running.begun(instance, known, starts, call, now)
+            raw = await self._run("start", commands.START, command(tasks), tasks)
+            answers = replies.answers(raw, task_ids, replies.started)
+            lost = [task for task, answer in zip(tasks, answers, strict=True) if answer is None]
+            if lost:
+                raw = await self._run("start", commands.START, command(lost, described=True), lost)
+                written = iter(replies.answers(raw, _ids(lost), replies.started))
+                answers = [next(written) if answer is None else answer for answer in answers]
+            starts = [answer for answer in answers if answer is not None]
+            self._running.begun(instance, zip(task_ids, tasks, strict=True), starts, call, now)
             if (
                 connection != self._client.connections_opened
             ):  # the next connection looked up the runs before this one was known
@@ -352,7 +356,7 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
 
     async def _finish(
         self,
-        call: FinishCall[Identity],
+        call: FinishCall[Task],
         families: list[tuple[Outcome, Sequence[TaskId]]],
         outcomes: Sequence[Outcome],
     ) -> Sequence[int]:
@@ -382,7 +386,7 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
                 numbers[index] = number
         return numbers
 
-    async def _resync(self, runs: Sequence[StartedRun[Identity]]) -> None:
+    async def _resync(self, runs: Sequence[StartedRun[Task]]) -> None:
         """Writes these runs to the server if it has lost them, and finds those whose tasks have ended meanwhile."""
         resync = commands.resync(runs, channel=self._channel, now=self._clock())
         raw = await self._run("resync", commands.RESYNC, resync, runs)
@@ -407,7 +411,7 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
         self._resync_requested.notify()
 
     def _runs(self) -> Iterable[PresentRun]:
-        return ((run.task_id, run.started_at, ModelName(str(run.note[0]))) for run in self._running.runs())
+        return ((run.task_id, run.started_at, run.note.model) for run in self._running.runs())
 
     def _connected(self) -> None:
         self._waiters.wake_all()
