@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import ClassVar
@@ -124,8 +124,12 @@ def main() -> None:
     parser.add_argument("what", choices=["work", "send", "litestar"])
     parser.add_argument("--backend", choices=["asyncio", "trio"], default="asyncio")
     arguments = parser.parse_args()
-    run = {"work": work, "send": partial(serve_driver, client), "litestar": litestar}[arguments.what]
-    sys.exit(run_process(run, backend=arguments.backend))  # as `hub model` and `hub gateway` run
+    programs: dict[str, Callable[[], Awaitable[None]]] = {
+        "work": work,
+        "send": partial(serve_driver, client),
+        "litestar": litestar,
+    }
+    sys.exit(run_process(programs[arguments.what], backend=arguments.backend))  # as `hub model` and `hub gateway` run
 
 
 if __name__ == "__main__":

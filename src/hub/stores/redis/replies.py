@@ -14,6 +14,7 @@ from typing import Final, NamedTuple, TypeAlias, TypeVar
 from hub.errors import Undecodable
 from hub.ports.result_store import Adoption, Chunk, ChunkPage, ChunkPosition, Missing, Start
 from hub.redis.connection import Reply
+from hub.stores.waiters import Change
 from hub.task import MAX_TIME, MIN_TIME, Failure, Outcome, Progress, Task, TaskRecord
 from hub.types import Fingerprint, InstanceId, ModelName, TaskId, TaskState
 
@@ -263,22 +264,8 @@ def _fraction(text: str) -> float | None:
     return None if isnan(value) else min(max(value, 0.0), 1.0)
 
 
-class Announcement(NamedTuple):
-    """A change of a task.
-
-    Attributes:
-        state: The state that the task has now; `None` when it was withdrawn.
-        packed: What has changed in its record since it was created, for `announced`; empty if that was not published.
-    """
-
-    task_id: TaskId
-    revision: int
-    state: TaskState | None
-    packed: bytes
-
-
-def announcement(message: bytes) -> Announcement:
-    """A change out of a notification.
+def announcement(message: bytes) -> Change:
+    """A change out of a notification, with what has changed in its record since its creation, for `announced`.
 
     Raises:
         Undecodable: Something else was published on our channel.
@@ -286,16 +273,16 @@ def announcement(message: bytes) -> Announcement:
     change, _, packed = message.partition(b"\n")
     try:
         task_id, revision, word = change.decode().split(" ")
-        return Announcement(TaskId(task_id), int(revision), _state("wake-up", word), packed)
+        return Change(TaskId(task_id), int(revision), _state("wake-up", word), packed)
     except ValueError as error:
         raise Undecodable("wake-up", str(error)) from error
 
 
-def announced(change: Announcement, before: Task | TaskRecord) -> TaskRecord | None:
+def announced(change: Change, before: Task | TaskRecord) -> TaskRecord | None:
     """The record after an announced ending.
 
     Args:
-        change: The ending.
+        change: The ending, with what was published.
         before: The task, or its record before it had ended.
 
     Returns:

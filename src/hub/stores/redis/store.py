@@ -271,10 +271,12 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
         self, task_id: TaskId, *, after: int, until_terminal: bool = False
     ) -> TaskRecord | Missing:
         with self._waiters.waiting(task_id, after=after, until_terminal=until_terminal) as waiter:
-            record = waiter.known if waiter.must_read else await waiter.wait()
+            change = waiter.known if waiter.must_read else await waiter.wait()
             while True:
-                if record is not None and waiter.accepts(record):
-                    return record
+                if change is not None and change.packed and waiter.before is not None:
+                    record = replies.announced(change, waiter.before)
+                    if record is not None and waiter.accepts(record):
+                        return record
                 found = await self._watched.submit(task_id)
                 if isinstance(found, Undecodable):
                     raise found
@@ -283,7 +285,7 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
                 if isinstance(found, Missing) or waiter.accepts(found):
                     return found
                 waiter.before = found
-                record = await waiter.wait()
+                change = await waiter.wait()
 
     @override
     def statistics(self) -> StoreStatistics:
@@ -452,10 +454,7 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
             except Undecodable as error:
                 _log.warning("a notification that cannot be read", channel=self._channel, reason=error.reason)
                 continue
-            record: TaskRecord | None = None
-            if change.packed and (before := self._waiters.before_end(change.task_id)) is not None:
-                record = replies.announced(change, before)
-            self._waiters.changed(change.task_id, change.revision, change.state, record)
+            self._waiters.changed(change)
             if change.state is not None and change.state.terminal:
                 self._running.ended(change.task_id)
 
