@@ -38,7 +38,7 @@ FINAL: Final = 20
 def drive(opened: Callable[[], AbstractAsyncContextManager[Call]], backend: str = "asyncio") -> None:
     """Drives a client with coroutines."""
     options = {"use_uvloop": True} if backend == "asyncio" and find_spec("uvloop") else {}
-    anyio.run(_serve, opened, backend=backend, backend_options=options)
+    anyio.run(serve, opened, backend=backend, backend_options=options)
 
 
 def drive_in_threads(submit: Callable[[str], Handle], result: Callable[[Handle], str], threads: int = 8) -> None:
@@ -76,7 +76,8 @@ def drive_in_threads(submit: Callable[[str], Handle], result: Callable[[Handle],
             say(summary(times, perf_counter() - began))
 
 
-async def _serve(opened: Callable[[], AbstractAsyncContextManager[Call]]) -> None:
+async def serve(opened: Callable[[], AbstractAsyncContextManager[Call]]) -> None:
+    """Drives a client until standard input ends."""
     ledger = Ledger()
     async with opened() as call:
         say({"ready": True})

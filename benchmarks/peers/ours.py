@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import ClassVar
@@ -20,7 +20,7 @@ from litestar.openapi import OpenAPIConfig
 from typing_extensions import override
 
 import hub
-from benchmarks.peers.driver import Call, drive
+from benchmarks.peers.driver import Call, serve as serve_driver
 from benchmarks.peers.echo import AMQP, CONCURRENCY, PORT, REDIS, RUN, SLEEP, answer
 from benchmarks.peers.ledger import NUMBER
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
@@ -124,11 +124,12 @@ def main() -> None:
     parser.add_argument("what", choices=["work", "send", "litestar"])
     parser.add_argument("--backend", choices=["asyncio", "trio"], default="asyncio")
     arguments = parser.parse_args()
-    if arguments.what == "send":
-        drive(client, arguments.backend)
-    else:
-        run = partial({"work": work, "litestar": litestar}[arguments.what])
-        sys.exit(run_process(run, backend=arguments.backend))  # as `hub model` and `hub gateway` run
+    programs: dict[str, Callable[[], Awaitable[None]]] = {
+        "work": work,
+        "send": partial(serve_driver, client),
+        "litestar": litestar,
+    }
+    sys.exit(run_process(programs[arguments.what], backend=arguments.backend))  # as `hub model` and `hub gateway` run
 
 
 if __name__ == "__main__":

@@ -119,9 +119,10 @@ class Task:
             message = task_pb2.Task.FromString(data)
         except DecodeError as error:
             raise Undecodable("hub.v1.Task", str(error)) from error
-        for name in ("fingerprint", "reply_channel", "traceparent", "tracestate", "idempotency_key"):
-            if len(getattr(message, name)) > LONGEST_TEXT:
-                raise Undecodable("hub.v1.Task", f"{name} has more than {LONGEST_TEXT} characters")
+        if len(data) > LONGEST_TEXT:
+            for name in ("fingerprint", "reply_channel", "traceparent", "tracestate", "idempotency_key"):
+                if len(getattr(message, name)) > LONGEST_TEXT:
+                    raise Undecodable("hub.v1.Task", f"{name} has more than {LONGEST_TEXT} characters")
         if message.id != parse_task_id(message.id):
             raise Undecodable("hub.v1.Task", f"id is not a UUID in its usual form: {message.id[:_SHOWN]!r}")
         if len(message.reply_channel.split()) > 1 or not message.reply_channel.isprintable():
@@ -184,9 +185,10 @@ class Outcome:
         if not self.state.terminal or (self.body is None) == (self.failure is None):
             raise ValueError(f"an outcome has a terminal state and either a body or a failure, not {self!r}")
 
-    def encode(self) -> bytes:
+    def encode(self, *, with_id: bool = True) -> bytes:
+        """Serializes it as a `hub.v1.Outcome`, for a store whose keys have the id `with_id` off."""
         message = task_pb2.Outcome(
-            task_id=self.task_id,
+            task_id=self.task_id if with_id else "",
             state=_STATES[self.state],
             attempt=self.attempt,
             instance=self.instance or "",
@@ -206,8 +208,12 @@ class Outcome:
         return _with_big_body(message.SerializeToString(), b"" if self.failure else self.body or b"")
 
     @classmethod
-    def decode(cls, data: bytes) -> Outcome:
+    def decode(cls, data: bytes, task_id: TaskId | None = None) -> Outcome:
         """Reads a serialized `hub.v1.Outcome`.
+
+        Args:
+            data: What `encode` returns.
+            task_id: Of whose task it is, if that is known from elsewhere.
 
         Raises:
             Undecodable: `data` is not an outcome.
@@ -216,7 +222,7 @@ class Outcome:
             message = task_pb2.Outcome.FromString(data)
             failure = message.failure if message.HasField("failure") else None
             return cls(
-                task_id=TaskId(message.task_id),
+                task_id=task_id or TaskId(message.task_id),
                 state=_STATES_BACK[message.state],
                 body=message.body if message.HasField("body") else None,
                 failure=failure

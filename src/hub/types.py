@@ -106,10 +106,9 @@ class TaskState(StrEnum):
     EXPIRED = "expired"
     DEAD = "dead"
 
-    @property
-    def terminal(self) -> bool:
+    def __init__(self, value: str) -> None:
+        self.terminal: Final = value not in {"queued", "running"}
         """Whether the task has ended: its state and its outcome never change again."""
-        return self not in (TaskState.QUEUED, TaskState.RUNNING)
 
 
 def model_name(text: str) -> ModelName:

@@ -353,3 +353,36 @@ async def test_items_of_callers_that_have_left_are_not_part_of_the_next_attempt(
                 inner.cancel_scope.cancel()
             server.frozen.set()
     assert [sorted(attempt) for attempt in server.attempts] == [[0], [1, 2], [2]]
+
+
+async def test_each_call_of_a_batch_has_the_timeout_from_its_own_submission(second: float, virtual_time: bool) -> None:
+    server = Server()
+    ended: dict[int, tuple[float, int | None]] = {}
+    async with Batcher(server.flush, name="test", timeout=5 * second) as double, anyio.create_task_group() as tg:
+        began = anyio.current_time()
+
+        async def call(number: int) -> None:
+            result = None
+            with suppress(TimeoutError):
+                result = await double.submit(number)
+            ended[number] = (round((anyio.current_time() - began) / second), result)
+
+        for number in range(3):  # the first one is under way alone, the others wait behind it
+            tg.start_soon(call, number)
+            await anyio.sleep(2 * second)
+        await anyio.sleep(2 * second)  # 8 s since the beginning
+        server.release.set()
+    assert {number: result for number, (_, result) in ended.items()} == {0: None, 1: None, 2: 4}
+    assert server.batches == [[0], [2]], "the item of a call that has ended is taken back"
+    if virtual_time:
+        assert [ended[number][0] for number in range(3)] == [5, 7, 8]
+
+
+async def test_a_call_in_time_is_not_disturbed_by_the_timeout(second: float) -> None:
+    server = Server()
+    server.release.set()
+    async with Batcher(server.flush, name="test", timeout=5 * second) as double:
+        for number in range(3):
+            assert await double.submit(number) == number * 2
+            await anyio.sleep(4 * second)
+    assert server.batches == [[0], [1], [2]]

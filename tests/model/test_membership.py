@@ -111,7 +111,7 @@ async def test_a_member_that_is_not_pinged_for_three_periods_logs_in_again() -> 
     registry = FakeRegistry()
     pinged = 0.0
     with anyio.fail_after(10_000):
-        async with membership(registry, pinged_at=lambda: pinged) as member:
+        async with membership(registry, pinged_at=lambda: pinged):
             await anyio.sleep(25)
             pinged = anyio.current_time()
             await anyio.sleep(29)
@@ -124,7 +124,7 @@ async def test_a_member_that_is_not_pinged_for_three_periods_logs_in_again() -> 
 async def test_a_registry_that_goes_away_is_waited_for() -> None:
     registry = FakeRegistry()
     with anyio.fail_after(10_000):
-        async with membership(registry) as member:
+        async with membership(registry):
             registry.down = True
             await anyio.sleep(600)
             registry.down = False

@@ -25,7 +25,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, Generic, Self, TypeVar, final
 
-from anyio import AsyncContextManagerMixin, ClosedResourceError, Future, create_task_group, current_time
+from anyio import AsyncContextManagerMixin, ClosedResourceError, Future, create_task_group, current_time, sleep_until
 from typing_extensions import override
 
 from hub.concurrency.notify import Notifier
@@ -75,13 +75,28 @@ class BatchRetry:
 
 
 class _Batch(Generic[T, R]):
-    __slots__ = ("done", "items", "last_key", "opened_at")
+    """Items by their keys. `due` has those whose callers wait for a limited time; those in `late` have waited for too long."""
+
+    __slots__ = ("done", "due", "items", "last_key", "late", "opened_at")
 
     def __init__(self) -> None:
         self.items: dict[int, T] = {}
         self.last_key = 0
         self.opened_at = current_time()
         self.done: Future[Mapping[int, R]] = Future()
+        self.due: dict[int, float] = {}
+        self.late: set[int] = set()
+
+    def expire(self) -> None:
+        """Wakes all callers, which look whether they are late; the others wait for the next future."""
+        now = current_time()
+        late = [key for key, due in self.due.items() if due <= now]
+        if late:
+            self.late.update(late)
+            for key in late:
+                del self.due[key]
+            before, self.done = self.done, Future()
+            before.cancel()
 
 
 @final
@@ -97,6 +112,7 @@ class Batcher(AsyncContextManagerMixin, Generic[T, R]):
         limit: Items in one batch at most.
         concurrency: Batches that may be under way at once.
         retry: Whether and how batches that fail are retried; meanwhile later items wait.
+        timeout: Seconds that `submit` may take. One task watches all of them, which costs less than a scope for each.
     """
 
     def __init__(
@@ -107,12 +123,16 @@ class Batcher(AsyncContextManagerMixin, Generic[T, R]):
         limit: int = DEFAULT_LIMIT,
         concurrency: int = 1,
         retry: BatchRetry | None = None,
+        timeout: float | None = None,
     ) -> None:
         self._flush = flush
         self._name = name
         self._limit = limit
         self._concurrency = concurrency
         self._retry = retry
+        self._timeout = timeout
+        self._timed: set[_Batch[T, R]] = set()  # those in which a caller waits for a limited time
+        self._first_timed = Notifier()
         self._waiting: deque[_Batch[T, R]] = deque()  # none of them is empty, and none but the last has room
         self._idle: list[Notifier] = []  # one for each worker that waits for a batch
         self._open = False
@@ -129,6 +149,7 @@ class Batcher(AsyncContextManagerMixin, Generic[T, R]):
         Raises:
             ClosedResourceError: The block has ended, before or during the call. Whether the item was carried out is unknown.
             HubError: `flush` raised it.
+            TimeoutError: It took longer than `timeout`. Like a caller that is cancelled, this one takes its item back if it can.
         """
         if not self._open:
             raise ClosedResourceError
@@ -141,7 +162,10 @@ class Batcher(AsyncContextManagerMixin, Generic[T, R]):
         key = batch.last_key = batch.last_key + 1
         batch.items[key] = item
         try:
-            await batch.done.wait()
+            if self._timeout is None:
+                await batch.done.wait()
+            else:
+                await self._wait(batch, key, current_time() + self._timeout)
         except BaseException:
             self._withdraw(batch, key)
             raise
@@ -161,6 +185,8 @@ class Batcher(AsyncContextManagerMixin, Generic[T, R]):
                 self._open = True
                 for number in range(self._concurrency):
                     tg.start_soon(self._work, name=f"hub.batcher {self._name} {number}")
+                if self._timeout is not None:
+                    tg.start_soon(self._watch_time, name=f"hub.batcher {self._name} timeout")
                 try:
                     yield self
                 finally:
@@ -189,7 +215,34 @@ class Batcher(AsyncContextManagerMixin, Generic[T, R]):
             except BaseException:  # a cancellation, which belongs to this task
                 batch.done.exception = ClosedResourceError()
                 raise
+            finally:
+                self._timed.discard(batch)
             del batch  # its items are not kept until there is another one
+
+    async def _wait(self, batch: _Batch[T, R], key: int, due: float) -> None:
+        if not batch.due:
+            self._timed.add(batch)
+            self._first_timed.notify()
+        batch.due[key] = due
+        done: Future[Mapping[int, R]] | None = None
+        while done is not batch.done:  # the next one, if another caller of the batch was late
+            done = batch.done
+            await done.wait()
+            if key in batch.late:
+                raise TimeoutError
+
+    async def _watch_time(self) -> None:
+        while True:
+            await self._first_timed.wait_for(lambda: self._timed)
+            first_due = min(next(iter(batch.due.values())) for batch in self._timed)  # the oldest item of each batch
+            await sleep_until(first_due)
+            self._expire()
+
+    def _expire(self) -> None:
+        for batch in list(self._timed):
+            batch.expire()
+            if not batch.due:
+                self._timed.discard(batch)
 
     async def _carry_out(self, batch: _Batch[T, R]) -> Mapping[int, R]:
         retry = self._retry
@@ -207,5 +260,7 @@ class Batcher(AsyncContextManagerMixin, Generic[T, R]):
     def _withdraw(self, batch: _Batch[T, R], key: int) -> None:
         """Takes back the item of a caller that leaves, if it can."""
         batch.items.pop(key, None)
+        if batch.due.pop(key, None) is not None and not batch.due:
+            self._timed.discard(batch)
         if not batch.items and batch in self._waiting:
             self._waiting.remove(batch)

@@ -169,7 +169,10 @@ def with_gateway_edge(routes: Litestar, parts: GatewayParts) -> Litestar:
         complete=add_task_headers,
         first=refusals.layer,
         direct=partial(
-            with_direct, routes=_direct_routes(parts), accepts=credential_check(settings.keys), limit=settings.body_limit
+            with_direct,
+            routes=_direct_routes(parts),
+            accepts=credential_check(settings.keys),
+            limit=settings.body_limit,
         ),
     )
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, Self, TypeAlias, final
 
-from anyio import AsyncContextManagerMixin, fail_after, move_on_after
+from anyio import AsyncContextManagerMixin, move_on_after
 from typing_extensions import override
 
 from hub.concurrency.batching import Batcher
@@ -75,7 +75,7 @@ class TaskPublisher(AsyncContextManagerMixin):
         self._timeout = timeout
         self._compensation = CompensationQueue(store)
         self._sizes = Histogram(SIZES)
-        self._submits = Batcher(self._publish_batch, name="publish", concurrency=concurrency)
+        self._submits = Batcher(self._publish_batch, name="publish", concurrency=concurrency, timeout=timeout)
         self._confirmations = Batcher(self._confirm_batch, name="confirm", concurrency=concurrency)
 
     def statistics(self) -> PublisherStatistics:
@@ -105,8 +105,7 @@ class TaskPublisher(AsyncContextManagerMixin):
         """
         submit = _PendingSubmit(task)
         try:
-            with fail_after(self._timeout):
-                await self._submits.submit(submit)
+            await self._submits.submit(submit)
         except TimeoutError:
             submit.abandoned = True
             if not submit.settled:

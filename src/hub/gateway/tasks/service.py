@@ -10,7 +10,7 @@ from functools import partial
 from typing import Final, Self, TypeVar, final
 
 import structlog
-from anyio import AsyncContextManagerMixin, current_time, move_on_after, move_on_at, sleep_forever
+from anyio import AsyncContextManagerMixin, current_time, move_on_at, sleep_forever
 from typing_extensions import override
 
 from hub.concurrency.batching import Batcher
@@ -166,10 +166,20 @@ class TaskService(AsyncContextManagerMixin):
         Raises:
             HubError: As `get` says.
         """
-        if seconds > 0:
-            with self._polls.wait_scope(seconds):
-                return await self._wait_for_change(task, after)
-        return await self.get(task.id)
+        deadline = current_time() + seconds
+        while True:
+            time_left = deadline - current_time()
+            until_late = expiry_time(task) - self._clock()
+            if time_left > 0:
+                with self._polls.wait_scope(min(time_left, max(0.0, until_late))):
+                    changed = await self._store.wait_for_change(task.id, after=after or 0, until_terminal=after is None)
+                    record = _present(task.id, changed)
+                    self.run_times.observe(record)
+                    return record
+            task = await self.get(task.id)  # which ends it if it is late
+            over = not 0 < until_late < time_left or self._polls.draining
+            if over or task.state.terminal or (after is not None and task.revision > after):
+                return task
 
     async def wait_reconnecting(
         self, task: TaskRecord | SubmitResult, seconds: float, *, after: int | None = None
@@ -265,17 +275,6 @@ class TaskService(AsyncContextManagerMixin):
         if record.state is not TaskState.CANCELLED:
             raise TaskAlreadyFinished(record.id, record.state)
         return record
-
-    async def _wait_for_change(self, task: TaskRecord | SubmitResult, after: int | None) -> TaskRecord:
-        while True:
-            with move_on_after(expiry_time(task) - self._clock()):
-                changed = await self._store.wait_for_change(task.id, after=after or 0, until_terminal=after is None)
-                record = _present(task.id, changed)
-                self.run_times.observe(record)
-                return record
-            task = await self.get(task.id)  # which ends it if it is late
-            if task.state.terminal or (after is not None and task.revision > after):
-                return task
 
     async def _fetch_batch(self, task_ids: Sequence[TaskId]) -> Sequence[TaskRecord | Missing | Undecodable]:
         """The records of a batch; a record that cannot be decoded is an error of its own caller only."""

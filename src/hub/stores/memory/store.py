@@ -32,7 +32,7 @@ from hub.stores.orphans import orphan_outcomes
 from hub.stores.recent import Listed, recent_tasks
 from hub.stores.running import RunningTasks
 from hub.stores.timing import OperationTimer
-from hub.stores.waiters import Waiters
+from hub.stores.waiters import Change, Waiters
 from hub.task import Outcome, Task, TaskRecord
 from hub.types import InstanceId, ModelName, TaskId, TaskState
 
@@ -227,6 +227,6 @@ class MemoryStore(ResultStore, AsyncContextManagerMixin):
             yield self._clock()
 
     def _changed(self, task_id: TaskId, revision: int, state: TaskState | None) -> None:
-        self._waiters.changed(task_id, revision, state)
+        self._waiters.changed(Change(task_id, revision, state))
         if state is not None and state.terminal:
             self._running.ended(task_id)

@@ -71,7 +71,7 @@ def identity(task: Task) -> Identity:
         task.fingerprint,
         repr(task.created_at),
         "" if task.deadline is None else repr(task.deadline),
-        repr(task.result_ttl),
+        _short(task.result_ttl),
         task.reply_channel,
         task.digest,
     )
@@ -90,18 +90,28 @@ def withdraw(tasks: Sequence[Task]) -> list[Command]:
 
 
 def start(
-    tasks: Iterable[tuple[TaskId, Identity]], instance: InstanceId, *, channel: str, attempts: int, now: float
+    tasks: Iterable[Task], instance: InstanceId, *, channel: str, attempts: int, now: float, described: bool = False
 ) -> list[Command]:
-    """`channel` is notified when a task ends."""
-    return _commands(START, (*_lifetimes(now), instance, channel, attempts), tasks)
+    """Starts tasks.
+
+    Args:
+        tasks: Which.
+        instance: Where.
+        channel: Is notified when a task ends.
+        attempts: How many there may be.
+        now: Unix seconds.
+        described: Whether missing records are written.
+    """
+    head = (*_lifetimes(now), instance, channel, attempts)
+    return _commands(START, head, ((task.id, identity(task) if described else (task.digest,)) for task in tasks))
 
 
-def resync(runs: Iterable[StartedRun[Identity]], *, channel: str, now: float) -> list[Command]:
+def resync(runs: Iterable[StartedRun[Task]], *, channel: str, now: float) -> list[Command]:
     """For runs that `start` has begun, and that the server may have forgotten."""
     return _commands(
         RESYNC,
         (*_lifetimes(now), channel),
-        ((run.task_id, (run.attempt, run.instance, repr(run.started_at), *run.note)) for run in runs),
+        ((run.task_id, (run.attempt, run.instance, repr(run.started_at), *identity(run.note))) for run in runs),
     )
 
 
@@ -143,7 +153,10 @@ def finish(outcomes: Iterable[Outcome], sole_runs: Iterable[bool], *, channel: s
         FINISH,
         (repr(now), _TOMBSTONE_MS, channel),
         (
-            (outcome.task_id, (outcome.state.value, outcome.encode(), "1" if by_itself else "", _made(outcome)))
+            (
+                outcome.task_id,
+                (outcome.state.value, outcome.encode(with_id=False), "1" if by_itself else "", _made(outcome)),
+            )
             for outcome, by_itself in zip(outcomes, sole_runs, strict=True)
         ),
     )
@@ -229,6 +242,11 @@ def _list_chunks(changes: Mapping[ListName, ListChange]) -> Iterator[tuple[list[
 def _list_key(name: ListName) -> str:
     """All lists are in one hash slot, which is not that of the records."""
     return f"hub:{{recent}}:{name.state}" + (f":{name.model}" if name.model else "")
+
+
+def _short(seconds: float) -> str:
+    """As Python writes it, but for a whole number, of which Redis keeps few bytes."""
+    return str(int(seconds)) if float(seconds).is_integer() else repr(seconds)
 
 
 def _lifetimes(now: float) -> tuple[Arg, ...]:

@@ -6,15 +6,16 @@ the task's keys is no task record.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from itertools import accumulate, pairwise
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import count, takewhile
 from math import isnan
 from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 from hub.errors import Undecodable
 from hub.ports.result_store import Adoption, Chunk, ChunkPage, ChunkPosition, Missing, Start
 from hub.redis.connection import Reply
-from hub.task import MAX_TIME, MIN_TIME, Failure, Outcome, Progress, TaskRecord
+from hub.stores.waiters import Change
+from hub.task import MAX_TIME, MIN_TIME, Failure, Outcome, Progress, Task, TaskRecord
 from hub.types import Fingerprint, InstanceId, ModelName, TaskId, TaskState
 
 R = TypeVar("R")
@@ -25,7 +26,7 @@ VANISHED: Final = -1
 """The server knows nothing of the task."""
 
 _WITHDRAWN: Final = "withdrawn"
-_STATES: Final = frozenset(TaskState)
+_STATES: Final = {state.value: state for state in TaskState}
 _ABSENT: Final = {b"unknown": Missing.UNKNOWN, b"gone": Missing.GONE}
 
 
@@ -103,8 +104,11 @@ def page(task_id: TaskId, element: Reply) -> ChunkPage | Missing | Large:
             raise _undecodable(task_id, element)
 
 
-def started(task_id: TaskId, element: Reply) -> Start:
+def started(task_id: TaskId, element: Reply) -> Start | None:
+    """`None` for a task without a record."""
     match element:
+        case [b"unknown", 0, 0]:
+            return None
         case [bytes(word), int(attempt), int(retries)]:
             return Start(_state(f"task record {task_id}", word.decode(errors="replace")), attempt, retries)
         case _:
@@ -166,7 +170,7 @@ def affirmed(task_id: TaskId, element: Reply) -> bool:
 def ended(_: TaskId, element: Reply) -> bool:
     """Whether a run that was looked up by `resync` is needed no more; of what cannot be read, that is unknown."""
     word = element.decode(errors="replace") if isinstance(element, bytes) else ""
-    return word == _WITHDRAWN or (word in _STATES and TaskState(word).terminal)
+    return word == _WITHDRAWN or (word in _STATES and _STATES[word].terminal)
 
 
 def record(task_id: TaskId, element: Reply) -> TaskRecord:
@@ -182,7 +186,7 @@ def record(task_id: TaskId, element: Reply) -> TaskRecord:
         updated_at = _time(fields[b"updated_at"])
         queued = state is TaskState.QUEUED  # some fields mean nothing otherwise
         progress, retry_at, started_at = (fields.get(name) for name in (b"progress", b"retry_at", b"started_at"))
-        outcome = _outcome(task_id, state, fields[b"outcome"], updated_at) if state.terminal else None
+        outcome = _outcome(task_id, state, _joined(fields), updated_at) if state.terminal else None
         if outcome is None or outcome.started_at is None:
             began = _time(started_at) if started_at and not queued else None
         else:
@@ -215,10 +219,18 @@ def record(task_id: TaskId, element: Reply) -> TaskRecord:
         raise Undecodable(f"task record {task_id}", str(error)) from error
 
 
+def _joined(fields: Mapping[bytes, bytes]) -> bytes:
+    """The bytes of an outcome, which are in one field or in several."""
+    first = fields[b"outcome"]
+    if b"2" not in fields:
+        return first
+    return b"".join((first, *takewhile(bool, (fields.get(b"%d" % number, b"") for number in count(2)))))
+
+
 def _outcome(task_id: TaskId, state: TaskState, data: bytes, at: float) -> Outcome:
     """The outcome of a task. The task has ended however its bytes read, so those that do not are its failure."""
     try:
-        return Outcome.decode(data)
+        return Outcome.decode(data, task_id)
     except Undecodable as error:
         failure = Failure(code=error.code, message=f"its outcome was stored and cannot be read: {error}")
         return Outcome(task_id=task_id, state=state, failure=failure, finished_at=at)
@@ -252,22 +264,8 @@ def _fraction(text: str) -> float | None:
     return None if isnan(value) else min(max(value, 0.0), 1.0)
 
 
-class Announcement(NamedTuple):
-    """A change of a task.
-
-    Attributes:
-        state: The state that the task has now; `None` when it was withdrawn.
-        packed: Its record, for `announced`; empty if it was not published.
-    """
-
-    task_id: TaskId
-    revision: int
-    state: TaskState | None
-    packed: bytes
-
-
-def announcement(message: bytes) -> Announcement:
-    """A change out of a notification.
+def announcement(message: bytes) -> Change:
+    """A change out of a notification, with what has changed in its record since its creation, for `announced`.
 
     Raises:
         Undecodable: Something else was published on our channel.
@@ -275,7 +273,7 @@ def announcement(message: bytes) -> Announcement:
     change, _, packed = message.partition(b"\n")
     try:
         task_id, revision, word = change.decode().split(" ")
-        return Announcement(TaskId(task_id), int(revision), _state("wake-up", word), packed)
+        return Change(TaskId(task_id), int(revision), _state("wake-up", word), packed)
     except ValueError as error:
         raise Undecodable("wake-up", str(error)) from error
 
@@ -313,21 +311,51 @@ def appended(message: bytes) -> list[Appended]:
     return found
 
 
-def announced(task_id: TaskId, packed: bytes) -> TaskRecord | None:
-    """The record of an announcement. `None` if it cannot be read; a fetch reports why."""
-    lengths, _, texts = packed.partition(b"\n")
+def announced(change: Change, before: Task | TaskRecord) -> TaskRecord | None:
+    """The record after an announced ending.
+
+    Args:
+        change: The ending, with what was published.
+        before: The task, or its record before it had ended.
+
+    Returns:
+        `None` if that cannot be told, because the record was written anew meanwhile, or the announcement cannot be read.
+    """
+    state = change.state
     try:
-        ends = [0, *accumulate(map(int, lengths.split()))]
-        return record(task_id, [texts[start:end] for start, end in pairwise(ends)])
-    except (ValueError, Undecodable):
+        created_at, updated, ttl, attempt, instance, started_at, retries, parent, data = change.packed.split(b"\n", 8)
+        if state is None or _time(created_at) != before.created_at:
+            return None
+        updated_at = _time(updated)
+        outcome = _outcome(change.task_id, state, data, updated_at)
+        began = outcome.started_at if outcome.started_at is not None else _time(started_at) if started_at else None
+        return TaskRecord(
+            id=change.task_id,
+            model=before.model,
+            state=state,
+            revision=change.revision,
+            attempt=int(attempt),
+            instance=InstanceId(instance.decode()) if instance else None,
+            fingerprint=before.fingerprint,
+            created_at=before.created_at,
+            updated_at=updated_at,
+            deadline=before.deadline,
+            expires_at=min(updated_at + _time(ttl), MAX_TIME),
+            outcome=outcome,
+            started_at=began,
+            retries=int(retries),
+            digest=before.digest,
+            parent=TaskId(parent.decode()) if parent else None,
+        )
+    except ValueError:
         return None
 
 
 def _state(what: str, word: str) -> TaskState | None:
     try:
-        return None if word == _WITHDRAWN else TaskState(word)
-    except ValueError as error:
-        raise Undecodable(what, str(error)) from error
+        return None if word == _WITHDRAWN else _STATES[word]
+    except KeyError:
+        raise Undecodable(what, f"{word!r} is not a state") from None
 
 
 def _undecodable(task_id: TaskId, element: Reply) -> Undecodable:

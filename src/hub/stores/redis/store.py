@@ -46,13 +46,12 @@ from hub.stores.options import StoreOptions
 from hub.stores.orphans import orphan_outcomes
 from hub.stores.recent import Listed, recent_tasks
 from hub.stores.redis import commands, replies
-from hub.stores.redis.commands import Identity
 from hub.stores.redis.lists import PresentRun, RedisLists
 from hub.stores.redis.replies import Appended, Large
 from hub.stores.redis.tails import Tails
 from hub.stores.running import FinishCall, RunningTasks, StartedRun
 from hub.stores.timing import OperationTimer
-from hub.stores.waiters import Waiters
+from hub.stores.waiters import Change, Waiters
 from hub.task import Outcome, Task, TaskRecord
 from hub.types import InstanceId, ModelName, TaskId, TaskState
 
@@ -79,11 +78,12 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
     One connection carries all commands, and another one the notifications. What carries a large outcome to a reader, or many
     bytes of chunks, has a third one, on which `IN_FLIGHT` bytes are on their way at most, so that it delays nothing else.
 
-    A record holds the channels that are notified of its changes: the reply channel of its task, and one for every process
-    that has called `wait_for_change`, so several gateways may wait for one task. It also holds the channels of the processes
-    that run the task, which are notified when it ends. The first wait for a task that this process has created with its own
-    channel begins without a read, because all of its changes were noted from the start. Small chunks come with the
-    notification of their append to the processes that read the stream (`hub.stores.redis.tails`). After a lost connection each waiting
+    A record holds the channels that are notified of its changes, one for every process that has read it in
+    `wait_for_change`, so several gateways may wait for one task. It also holds the channels that are notified when the task
+    ends: the reply channel of the task, and those of the processes that run it. The first wait for the end of a task that
+    this process has created with its own channel begins without a read, because its end is noted from the start. Small
+    chunks come with the notification of their append to the processes that read the stream (`hub.stores.redis.tails`).
+    After a lost connection each waiting
     call reads its record again, and so does this store for each of its runs.
     """
 
@@ -92,7 +92,7 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
         self._channel = f"hub:wake:{uuid4()}"
         self._waiters = Waiters()
         self._tails = Tails()
-        self._running = RunningTasks[Identity]()
+        self._running = RunningTasks[Task]()
         self._resync_needed = False  # whether a run may have ended unnoticed
         self._resync_requested = Notifier()
         self._dropped = 0
@@ -139,14 +139,14 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
 
     @override
     async def create(self, tasks: Sequence[Task]) -> Sequence[TaskRecord | None]:
-        expected = [task.id for task in tasks if task.reply_channel == self._channel]
-        for task_id in expected:
-            self._waiters.expect(task_id)
+        expected = [task for task in tasks if task.reply_channel == self._channel]
+        for task in expected:
+            self._waiters.expect(task)
         try:
             raw = await self._run("create", commands.CREATE, commands.create(tasks, now=self._clock()), tasks)
         except BaseException:
-            for task_id in expected:
-                self._waiters.forget(task_id)
+            for task in expected:
+                self._waiters.forget(task.id)
             raise
         found: list[TaskRecord | None] = []
         for task, answer in zip(tasks, replies.answers(raw, _ids(tasks), replies.created), strict=True):
@@ -170,15 +170,20 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
 
     @override
     async def start(self, tasks: Sequence[Task], instance: InstanceId, *, attempts: int) -> Sequence[Start]:
-        known = [(task.id, commands.identity(task)) for task in tasks]
         now = self._clock()
-        start = commands.start(known, instance, channel=self._channel, attempts=attempts, now=now)
+        command = partial(commands.start, instance=instance, channel=self._channel, attempts=attempts, now=now)
         task_ids = _ids(tasks)
         with self._running.starting(task_ids) as call:
             connection = self._client.connections_opened
-            raw = await self._run("start", commands.START, start, tasks)
-            starts = replies.answers(raw, task_ids, replies.started)
-            self._running.begun(instance, known, starts, call, now)
+            raw = await self._run("start", commands.START, command(tasks), tasks)
+            answers = replies.answers(raw, task_ids, replies.started)
+            lost = [task for task, answer in zip(tasks, answers, strict=True) if answer is None]
+            if lost:
+                raw = await self._run("start", commands.START, command(lost, described=True), lost)
+                written = iter(replies.answers(raw, _ids(lost), replies.started))
+                answers = [next(written) if answer is None else answer for answer in answers]
+            starts = [answer for answer in answers if answer is not None]
+            self._running.begun(instance, zip(task_ids, tasks, strict=True), starts, call, now)
             if (
                 connection != self._client.connections_opened
             ):  # the next connection looked up the runs before this one was known
@@ -288,18 +293,21 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
         self, task_id: TaskId, *, after: int, until_terminal: bool = False
     ) -> TaskRecord | Missing:
         with self._waiters.waiting(task_id, after=after, until_terminal=until_terminal) as waiter:
-            record = waiter.known if waiter.must_read else await waiter.wait()
+            change = waiter.known if waiter.must_read else await waiter.wait()
             while True:
-                if record is not None and waiter.accepts(record):
-                    return record
+                if change is not None and change.packed and waiter.before is not None:
+                    record = replies.announced(change, waiter.before)
+                    if record is not None and waiter.accepts(record):
+                        return record
                 found = await self._watched.submit(task_id)
                 if isinstance(found, Undecodable):
                     raise found
                 if isinstance(found, Large):
                     found = await self._whole(task_id, found)
-                if waiter.accepts(found):
+                if isinstance(found, Missing) or waiter.accepts(found):
                     return found
-                record = await waiter.wait()
+                waiter.before = found
+                change = await waiter.wait()
 
     @override
     def statistics(self) -> StoreStatistics:
@@ -372,7 +380,7 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
 
     async def _finish(
         self,
-        call: FinishCall[Identity],
+        call: FinishCall[Task],
         families: list[tuple[Outcome, Sequence[TaskId]]],
         outcomes: Sequence[Outcome],
     ) -> Sequence[int]:
@@ -402,7 +410,7 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
                 numbers[index] = number
         return numbers
 
-    async def _resync(self, runs: Sequence[StartedRun[Identity]]) -> None:
+    async def _resync(self, runs: Sequence[StartedRun[Task]]) -> None:
         """Writes these runs to the server if it has lost them, and finds those whose tasks have ended meanwhile."""
         resync = commands.resync(runs, channel=self._channel, now=self._clock())
         raw = await self._run("resync", commands.RESYNC, resync, runs)
@@ -427,7 +435,7 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
         self._resync_requested.notify()
 
     def _runs(self) -> Iterable[PresentRun]:
-        return ((run.task_id, run.started_at, ModelName(str(run.note[0]))) for run in self._running.runs())
+        return ((run.task_id, run.started_at, run.note.model) for run in self._running.runs())
 
     def _connected(self) -> None:
         self._tails.clear()
@@ -468,20 +476,19 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
                 if message.startswith(replies.APPENDED):
                     self._on_chunks(replies.appended(message))
                     continue
-                task_id, revision, state, packed = replies.announcement(message)
+                change = replies.announcement(message)
             except Undecodable as error:
                 _log.warning("a notification that cannot be read", channel=self._channel, reason=error.reason)
                 continue
-            record = replies.announced(task_id, packed) if packed and task_id in self._waiters else None
-            self._tails.changed(task_id, revision if state is not None else 0)
-            self._waiters.changed(task_id, revision, state, record)
-            if state is not None and state.terminal:
-                self._running.ended(task_id)
+            self._tails.changed(change.task_id, change.revision if change.state is not None else 0)
+            self._waiters.changed(change)
+            if change.state is not None and change.state.terminal:
+                self._running.ended(change.task_id)
 
     def _on_chunks(self, appends: Sequence[Appended]) -> None:
         for task_id, revision, attempt, first, bodies in appends:
             self._tails.extend(task_id, revision, attempt, first, bodies)
-            self._waiters.changed(task_id, revision, TaskState.RUNNING)
+            self._waiters.changed(Change(task_id, revision, TaskState.RUNNING))
 
 
 def _size(append: ChunkAppend) -> int:

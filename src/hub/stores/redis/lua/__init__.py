@@ -13,8 +13,9 @@ small chunks with that (`append.lua`).
 `hub:{recent}:<state>` and `hub:{recent}:<state>:<model>`, in a slot of their own, are lists of recent tasks (`list.lua`).
 
 Numbers are text: times are Unix seconds, `ttl` is seconds, lifetimes come as milliseconds. Revisions count from 1.
-`channels` (notified of every change) and `runners` (notified when the task ends, because they have started
-it) are names with a space between them. Seven values describe a task, so that its record can be written: model,
+`channels` (notified of every change), `callers` (notified when the task ends, because their process has made it and waits) and `runners`
+(notified when it ends, because they have started it) are names with a space between them. An outcome of up to 1,024 bytes is
+in pieces of 64 bytes, in the fields `outcome`, `2`, `3` and so on; see `common.lua`. Seven values describe a task, so that its record can be written: model,
 fingerprint, created_at, deadline, ttl, the channel of its client, digest.
 
 Fields of a record that a plain task does without: `digest`, `released` (runs that do not count against the attempts),

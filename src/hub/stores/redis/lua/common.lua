@@ -15,6 +15,19 @@ local function with_channel(channels, channel)
   return channels .. ' ' .. channel
 end
 
+-- The channels of two lists.
+local function both(channels, others)
+  if not others or others == '' then
+    return channels
+  elseif not channels or channels == '' then
+    return others
+  end
+  for channel in string.gmatch(others, '%S+') do
+    channels = with_channel(channels, channel)
+  end
+  return channels
+end
+
 -- Publishes a change to the channels, followed by `more` if that is given.
 local function announce(record, channels, revision, state, more)
   if not channels or channels == '' then
@@ -90,10 +103,37 @@ local function stored_chunks(chunks, attempt)
   return of == attempt and tonumber(number) or 0
 end
 
+-- Redis keeps a hash in one piece of memory while none of its texts is longer than 64 bytes, and needs three times as much
+-- otherwise. So an outcome that is not large is in the fields `outcome`, `2`, `3`, ..., with 64 bytes each.
+local PIECE = 64
+local MORE_PIECES = {'2', '3', '4', '5', '6', '7', '8', '9', '10', '11', '12', '13', '14', '15', '16'}
+
+-- Appends the fields of an outcome and their values to the arguments of a command.
+local function add_outcome(arguments, outcome)
+  local n = #arguments
+  if #outcome > PIECE * (1 + #MORE_PIECES) then
+    arguments[n + 1], arguments[n + 2] = 'outcome', outcome
+    return
+  end
+  arguments[n + 1], arguments[n + 2] = 'outcome', string.sub(outcome, 1, PIECE)
+  for k = 1, math.ceil(#outcome / PIECE) - 1 do
+    arguments[n + 2 * k + 1], arguments[n + 2 * k + 2] =
+      MORE_PIECES[k], string.sub(outcome, PIECE * k + 1, PIECE * (k + 1))
+  end
+end
+
+local function outcome_of(record)
+  local pieces = redis.call('HMGET', record, 'outcome', unpack(MORE_PIECES))
+  for n = 1, #pieces do
+    pieces[n] = pieces[n] or ''
+  end
+  return table.concat(pieces)
+end
+
 -- Writes what describes a task into its record. A task with a digest has an idempotency key.
-local function describe(record, model, fingerprint, created_at, deadline, ttl, digest)
+local function describe(record, model, fingerprint, created_at, deadline, ttl, channel, digest)
   redis.call('HSET', record, 'model', model, 'fingerprint', fingerprint, 'created_at', created_at,
-    'deadline', deadline, 'ttl', ttl)
+    'deadline', deadline, 'ttl', ttl, 'callers', channel)
   if digest ~= '' then
     redis.call('HSET', record, 'digest', digest)
   end

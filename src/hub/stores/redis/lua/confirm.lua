@@ -19,9 +19,8 @@ for i = 1, #KEYS, 2 do
     announce(record, fields[5], revision, state)
     answers[n] = 1
   elseif not state and (not last or last == 'withdrawn' or not terminal(last)) then
-    describe(record, model, fingerprint, created_at, deadline, ttl, digest)
-    redis.call('HSET', record, 'state', 'queued', 'revision', '2', 'attempt', '0', 'updated_at', now,
-      'channels', channel)
+    describe(record, model, fingerprint, created_at, deadline, ttl, channel, digest)
+    redis.call('HSET', record, 'state', 'queued', 'revision', '2', 'attempt', '0', 'updated_at', now)
     keep(record, tombstone, ttl, unfinished_ms, tombstone_ms)
     answers[n] = 1
   else

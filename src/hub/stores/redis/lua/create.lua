@@ -10,28 +10,37 @@ local function milliseconds()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
--- The revision and the channels of a record whose submit was left behind, or nil.
+-- The revision, the channels and the callers of a record whose submit was left behind, or nil.
 local function left_behind(record)
-  local state, revision, pending, channels =
-    unpack(redis.call('HMGET', record, 'state', 'revision', 'pending', 'channels'))
+  local state, revision, pending, channels, callers =
+    unpack(redis.call('HMGET', record, 'state', 'revision', 'pending', 'channels', 'callers'))
   if state == 'queued' and tonumber(pending or '') and milliseconds() - pending >= tonumber(ARGV[4]) then
-    return tonumber(revision), channels
+    return tonumber(revision), channels, callers
   end
   return nil
 end
 
+-- What is under the key of a record: a table that is empty if nothing is; the bytes of an outcome that is too large.
+local function present(record)
+  if redis.call('EXISTS', record) == 0 then
+    return {}
+  end
+  local size = redis.pcall('HSTRLEN', record, 'outcome')
+  local large = type(size) == 'number' and size > tonumber(ARGV[5])
+  return large and size or redis.pcall('HGETALL', record)
+end
+
 for i = 1, #KEYS, 2 do
   local record, n = KEYS[i], (i + 1) / 2
-  local size = redis.pcall('HSTRLEN', record, 'outcome')
-  local large = type(size) == 'number' and size > tonumber(ARGV[5]) and size
-  local there = large and {} or redis.pcall('HGETALL', record)
+  local there = present(record)
+  local large = type(there) == 'number'
   local model, fingerprint, created_at, deadline, ttl, channel, digest = unpack(ARGV, 7 * n - 1, 7 * n + 5)
-  local revision, channels
-  if not there.err and #there > 0 and digest ~= '' then
-    revision, channels = left_behind(record)
+  local revision, channels, callers
+  if digest ~= '' and not large and not there.err and #there > 0 then
+    revision, channels, callers = left_behind(record)
   end
   if large then
-    answers[n] = large
+    answers[n] = there
   elseif there.err then
     answers[n] = there.err
   elseif #there > 0 and not revision then
@@ -39,7 +48,7 @@ for i = 1, #KEYS, 2 do
   else
     redis.call('HSET', record, 'model', model, 'state', 'queued', 'revision', revision and revision + 1 or '1',
       'attempt', '0', 'fingerprint', fingerprint, 'created_at', created_at, 'updated_at', now, 'deadline', deadline,
-      'ttl', ttl, 'channels', channels and with_channel(channels, channel) or channel)
+      'ttl', ttl, 'callers', callers and with_channel(callers, channel) or channel)
     if digest ~= '' then
       redis.call('HSET', record, 'digest', digest, 'pending', milliseconds())
       announce(record, channels, (revision or 0) + 1, 'queued')

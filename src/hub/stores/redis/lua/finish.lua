@@ -20,14 +20,16 @@ local function counts(record, state, revision, record_ms, children)
   return {revision, redis.call('HGET', record, 'model'), record_ms}
 end
 
--- What follows a change when the record is published with it: on a line of their own the lengths of the texts that HGETALL
--- answers, then the texts.
-local function whole(record)
-  local texts, lengths = redis.call('HGETALL', record), {}
-  for k = 1, #texts do
-    lengths[k] = #texts[k]
+-- What follows an ending on lines of their own: when the task was created, what has changed in its record since, and the
+-- outcome. Nothing if the outcome is too long, or if more has changed than in most tasks.
+local function ending(fields, outcome)
+  local attempt, created_at, instance, started_at = fields[9], fields[10], fields[11] or '', fields[12] or ''
+  if #outcome > LARGEST_PUBLISHED or fields[8] or fields[13] or not (attempt and created_at and fields[3])
+    or string.find(instance, '\n', 1, true) then
+    return nil
   end
-  return '\n' .. table.concat(lengths, ' ') .. '\n' .. table.concat(texts)
+  return '\n' .. created_at .. '\n' .. now .. '\n' .. fields[3] .. '\n' .. attempt .. '\n' .. instance .. '\n' .. started_at
+    .. '\n' .. (fields[14] or '0') .. '\n' .. (fields[15] or '') .. '\n' .. outcome
 end
 
 -- Whether a streaming run is the newest one, and all chunks of a success are stored.
@@ -44,7 +46,8 @@ end
 for i = 1, #KEYS, 2 do
   local record, tombstone, n = KEYS[i], KEYS[i + 1], (i + 1) / 2
   local state, outcome, alone, made = unpack(ARGV, 4 * n, 4 * n + 3)
-  local fields, wrong = read(record, 'ttl', 'channels', 'runners', 'children', 'chunks')
+  local fields, wrong = read(record, 'ttl', 'channels', 'callers', 'runners', 'children', 'chunks',
+    'attempt', 'created_at', 'instance', 'started_at', 'progress', 'retries', 'parent')
   local before = not wrong and fields[1]
   if wrong then
     answers[n] = wrong
@@ -52,17 +55,20 @@ for i = 1, #KEYS, 2 do
     local last = tombstone_state(tombstone)
     answers[n] = last and terminal(last) and 0 or -1
   elseif terminal(before) then
-    local same = redis.call('HGET', record, 'outcome') == outcome
-    answers[n] = same and counts(record, state, tonumber(fields[2]), redis.call('PTTL', record), fields[6]) or 0
-  elseif made ~= '' and not streamed(record, state, made, fields[7]) then
+    local same = outcome_of(record) == outcome
+    answers[n] = same and counts(record, state, tonumber(fields[2]), redis.call('PTTL', record), fields[7]) or 0
+  elseif made ~= '' and not streamed(record, state, made, fields[8]) then
     answers[n] = 0
   else
-    local revision, waiters, runners = fields[2] + 1, fields[4], fields[5]
+    local revision, runners = fields[2] + 1, fields[6]
+    local waiters = both(fields[4], fields[5])
     local record_ms = math.max(1, math.floor((tonumber(fields[3]) or 0) * 1000))
-    redis.call('HSET', record, 'state', state, 'revision', revision, 'outcome', outcome, 'updated_at', now,
-      'channels', '', 'runners', '')
+    local change = {'state', state, 'revision', revision, 'updated_at', now}
+    add_outcome(change, outcome)
+    redis.call('HDEL', record, 'channels', 'callers', 'runners')
+    redis.call('HSET', record, unpack(change))
     redis.call('PEXPIRE', record, record_ms)
-    if fields[7] then
+    if fields[8] then
       redis.call('PEXPIRE', stream_of(record), record_ms)
     end
     redis.call('SET', tombstone, state, 'PX', record_ms + tombstone_ms)
@@ -76,9 +82,9 @@ for i = 1, #KEYS, 2 do
       announce(record, others, revision, state)
     end
     if waiters and waiters ~= '' then
-      announce(record, waiters, revision, state, #outcome <= LARGEST_PUBLISHED and whole(record) or nil)
+      announce(record, waiters, revision, state, ending(fields, outcome))
     end
-    answers[n] = counts(record, state, revision, record_ms, fields[6])
+    answers[n] = counts(record, state, revision, record_ms, fields[7])
   end
 end
 return answers

@@ -17,10 +17,11 @@ for i = 1, #KEYS, 2 do
     answers[n] = 0
   else
     local attempt, revision = tonumber(fields[3]) or 0, (fields[2] or 0) + 1
-    redis.call('HDEL', record, 'outcome', 'retries', 'progress', 'pending', 'retry_at', 'digest', 'started_at', 'chunks')
-    describe(record, model, fingerprint, created_at, deadline, ttl, digest)
+    redis.call('HDEL', record, 'outcome', unpack(MORE_PIECES))
+    redis.call('HDEL', record, 'retries', 'progress', 'pending', 'retry_at', 'digest', 'started_at', 'chunks')
+    describe(record, model, fingerprint, created_at, deadline, ttl, channel, digest)
     redis.call('HSET', record, 'state', 'queued', 'revision', revision, 'attempt', attempt, 'released', attempt,
-      'updated_at', now, 'channels', with_channel(fields[4], channel), 'reset', '1')
+      'updated_at', now, 'reset', '1')
     keep(record, tombstone, ttl, unfinished_ms, tombstone_ms)
     announce(record, fields[4], revision, 'queued')
     answers[n] = 1

@@ -18,8 +18,7 @@ for i = 1, #KEYS, 2 do
     answers[n] = state or last
   else
     if not state then
-      describe(record, model, fingerprint, created_at, deadline, ttl, digest)
-      redis.call('HSET', record, 'channels', channel)
+      describe(record, model, fingerprint, created_at, deadline, ttl, channel, digest)
     end
     local missed = tonumber(attempt) - (tonumber(fields[3]) or 0)
     if missed > 0 then
