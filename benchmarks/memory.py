@@ -40,7 +40,11 @@ async def send(broker_url: str, store_url: str) -> None:
     contract = Contract.from_descriptors(ModelARequest.DESCRIPTOR, ModelAResponse.DESCRIPTOR)
     body = ModelARequest(messages=PAYLOAD).SerializeToString()
     options = SubmitOptions(result_ttl=RESULT_TTL)
-    async with open_broker(broker_url) as broker, open_store(store_url) as store, TaskService(broker, store, timeout=60) as tasks:
+    async with (
+        open_broker(broker_url) as broker,
+        open_store(store_url) as store,
+        TaskService(broker, store, timeout=60) as tasks,
+    ):
 
         async def client(count: int) -> None:
             for _ in range(count):

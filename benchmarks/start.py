@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 from urllib.request import urlopen
@@ -118,7 +119,7 @@ def idle(backend: str, broker: str, store: str) -> dict[str, float]:
         for name, command in commands.items():
             pids[name] = stack.enter_context(running(*command, "--backend", backend, **settings)).pid
             if name in ports:
-                until(lambda port=ports[name]: is_ready(port))
+                until(partial(is_ready, ports[name]))
         until(lambda: has_model(ports["gateway"]))
         time.sleep(SETTLE)
         return {f"{name}_mb": megabytes(pid) for name, pid in pids.items()}

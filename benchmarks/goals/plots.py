@@ -45,10 +45,10 @@ class Plot:
 PLOTS: Final = (
     Plot(
         file="growth-queue.svg",
-        title="CPU per task in microseconds, all processes",
+        title="CPU per task in microseconds, ten at a time",
         x="tasks queued",
         benchmark="growth",
-        curves=("submit us", "drain us"),
+        curves=("client us", "instance us", "broker us", "store us"),
     ),
     Plot(
         file="growth-bytes.svg",
@@ -69,7 +69,7 @@ PLOTS: Final = (
         title="CPU of the gateway per request in microseconds, memory per model in kB",
         x="models",
         benchmark="growth",
-        curves=("submit with models us", "model kB"),
+        curves=("request us", "model kB"),
     ),
     Plot(
         file="memory.svg",

@@ -189,7 +189,7 @@ GROWTH: Final[Sequence[Goal]] = (
         goal=f"flat: <= {FLAT:g}x",
         bound=FLAT,
         command="growth",
-        measure=flat("growth", "submit us", "drain us", "redis bytes"),
+        measure=flat("growth", "task us", "redis bytes"),
     ),
     Goal(
         key="flat-instances",
@@ -205,7 +205,7 @@ GROWTH: Final[Sequence[Goal]] = (
         goal=f"flat: <= {FLAT:g}x",
         bound=FLAT,
         command="growth",
-        measure=flat("growth", "submit with models us", "model kB"),
+        measure=flat("growth", "request us", "model kB"),
     ),
     Goal(
         key="help",
