@@ -17,7 +17,7 @@ from tests.support.rabbitmq import rabbitmq
 from tests.support.redis import redis
 
 NAMES = ("transcoder", "batches", "bodies", "failures", "stores", "amqp", "tasks", "digits", "fleet")
-ALONE = ("peers", "goals", "growth", "memory", "start")
+ALONE = ("peers", "goals", "growth", "large", "memory", "start")
 """Those that start their servers themselves and have arguments."""
 
 

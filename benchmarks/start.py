@@ -97,8 +97,9 @@ def up(backend: str, *, settle: float = 0.0) -> tuple[float, float]:
         return seconds, megabytes(process.pid)
 
 
-def idle(backend: str, broker: str, store: str) -> dict[str, float]:
-    """Memory of an idle registry, gateway and instance, over real servers."""
+@contextmanager
+def system(backend: str, broker: str, store: str, **more: str) -> Iterator[tuple[int, dict[str, int]]]:
+    """A registry, a gateway and an instance over real servers: the port of the gateway, and the processes by name."""
     ports = {"registry": free_port(), "gateway": free_port()}
     settings = {
         "HUB_BROKER_URL": broker,
@@ -108,6 +109,7 @@ def idle(backend: str, broker: str, store: str) -> dict[str, float]:
         "HUB_GATEWAY_PORT": str(ports["gateway"]),
         "HUB_REGISTRY_URL": f"http://127.0.0.1:{ports['registry']}",
         "HUB_DASHBOARD_PORT": "0",
+        **more,
     }
     commands: dict[str, Sequence[str]] = {
         "registry": ["registry"],
@@ -121,6 +123,12 @@ def idle(backend: str, broker: str, store: str) -> dict[str, float]:
             if name in ports:
                 until(partial(is_ready, ports[name]))
         until(lambda: has_model(ports["gateway"]))
+        yield ports["gateway"], pids
+
+
+def idle(backend: str, broker: str, store: str) -> dict[str, float]:
+    """Memory of an idle registry, gateway and instance."""
+    with system(backend, broker, store) as (_, pids):
         time.sleep(SETTLE)
         return {f"{name}_mb": megabytes(pid) for name, pid in pids.items()}
 

@@ -80,7 +80,7 @@ def _row(goal: Goal, figures: Sequence[Figure | None]) -> Sequence[str]:
     found = [each for each in figures if each is not None]
     state = "reached" if found and all(goal.is_reached_by(each) for each in found) else "no" if found else ""
     both = [shown.get(backend, shown.get("", "") if index == 0 else "") for index, backend in enumerate(BOTH)]
-    return [goal.what, goal.goal, *both, state, f"`{goal.command}`"]
+    return [goal.what, goal.goal, *both, state, f'`"{goal.command}"`' if " " in goal.command else f"`{goal.command}`"]
 
 
 def _plots(measured: Measured) -> Iterator[str]:

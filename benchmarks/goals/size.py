@@ -8,12 +8,25 @@ from typing import Final
 from benchmarks.goals.goal import NEITHER, Goal, Measure
 from benchmarks.goals.measured import Figure, Measured
 
+_CODINGS: Final = ("identity", "gzip")
+
 FLAT: Final = 1.25
 """Times the smallest cost that a cost may be anywhere, to count as flat."""
 
 
 def _figure(benchmark: str, name: str, text: str) -> Measure:
     return lambda measured, backend: measured.figure(benchmark, name, backend, text)
+
+
+def _worst(benchmark: str, text: str, *names: str) -> Measure:
+    """The largest of some figures."""
+
+    def measure(measured: Measured, backend: str) -> Figure | None:
+        found = [measured.figure(benchmark, name, backend, text) for name in names]
+        known = [figure for figure in found if figure is not None]
+        return max(known, key=lambda figure: figure.value) if len(known) == len(names) else None
+
+    return measure
 
 
 def flat(benchmark: str, *curves: str) -> Measure:
@@ -58,7 +71,7 @@ GROWTH: Final[Sequence[Goal]] = (
         goal=">= 8x json_format",
         bound=8.0,
         at_most=False,
-        command="transcoder",
+        command="goals --only transcoder",
         measure=transcoding,
         backends=NEITHER,
     ),
@@ -123,41 +136,50 @@ GROWTH: Final[Sequence[Goal]] = (
         what="`/openapi.json` after one change among 1,000 models, CPU",
         goal="<= 10 ms",
         bound=10.0,
-        command="models",
-        measure=_figure("models", "openapi_change_ms", "{:.1f} ms"),
+        command="goals --only models",
+        measure=_figure("models", "gateway: /openapi.json after one change, CPU of the loop, 1000", "{:.1f} ms"),
     ),
     Goal(
         key="openapi-cached",
-        what="`/openapi.json` cached, against a static file of its size, CPU",
+        what="`/openapi.json` cached, against a plain route with its bytes, CPU",
         goal="<= 2x",
         bound=2.0,
-        command="models",
-        measure=_figure("models", "openapi_cached_x", "{:.2f}x"),
+        command="goals --only models",
+        measure=_worst(
+            "models", "{:.2f}x", *(f"gateway: /openapi.json / plain route, {coding}, 1000" for coding in _CODINGS)
+        ),
     ),
     Goal(
         key="metrics",
         what="`/metrics` of a gateway with 1,000 models, CPU",
         goal="<= 100 ms",
         bound=100.0,
-        command="models",
-        measure=_figure("models", "metrics_ms", "{:.0f} ms"),
+        command="goals --only models",
+        measure=_worst("models", "{:.0f} ms", *(f"gateway: /metrics, {coding}, 1000" for coding in _CODINGS)),
     ),
     Goal(
         key="metrics-loop",
         what="`/metrics` of a gateway with 1,000 models, longest turn of the loop",
         goal="<= 10 ms",
         bound=10.0,
-        command="models",
-        measure=_figure("models", "metrics_loop_ms", "{:.1f} ms"),
+        command="goals --only models",
+        measure=_figure("models", "gateway: /metrics, the loop at once, 1000", "{:.1f} ms"),
     ),
     Goal(
         key="docs-quiet",
         what="`/docs` with 1,000 models, until the page is quiet",
         goal="<= 3 s",
         bound=3.0,
-        command="models",
-        measure=_figure("models", "docs_quiet_s", "{:.1f} s"),
-        backends=NEITHER,
+        command="goals --only models",
+        measure=_figure("models", "API page: quiet after, 1000", "{:.1f} s"),
+    ),
+    Goal(
+        key="dashboard-drawn",
+        what="the dashboard with 1,000 models, until it is drawn",
+        goal="<= 3 s",
+        bound=3.0,
+        command="goals --only models",
+        measure=_figure("models", "dashboard: drawn after, 1000", "{:.1f} s"),
     ),
     Goal(
         key="redis-bytes",
@@ -172,16 +194,16 @@ GROWTH: Final[Sequence[Goal]] = (
         what="bodies of 10 MB: copies in the gateway at the peak",
         goal="<= 4",
         bound=4.0,
-        command="bodies",
-        measure=_figure("bodies", "copies", "{:.1f}"),
+        command="large",
+        measure=_figure("large", "copies", "{:.1f}"),
     ),
     Goal(
         key="bodies-kept",
         what="bodies of 10 MB: memory that the gateway keeps afterwards",
         goal="<= one body, 10 MB",
         bound=10.0,
-        command="bodies",
-        measure=_figure("bodies", "kept_mb", "{:.1f} MB"),
+        command="large",
+        measure=_figure("large", "kept_mb", "{:.1f} MB"),
     ),
     Goal(
         key="flat-queue",
@@ -237,7 +259,7 @@ GROWTH: Final[Sequence[Goal]] = (
         what="RSS of gateway and instance after 1,000,000 tasks, against the end of the warm-up",
         goal="flat: <= 1.02x",
         bound=1.02,
-        command='"memory --tasks 1000000"',
+        command="memory --tasks 1000000",
         measure=_figure("memory", "growth_x", "{:.3f}x"),
     ),
 )

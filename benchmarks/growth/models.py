@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Iterator
 from functools import partial
 from typing import Final
 
 import anyio
+from anyio.abc import TaskStatus
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 from httpx2 import AsyncClient
 
-from benchmarks.fleet import LOGINS_AT_ONCE, consume, hosts, is_up, megabytes, process
+from benchmarks.fleet import LOGINS_AT_ONCE, hosts, is_up, megabytes, process
 from benchmarks.growth.part import Found
 from benchmarks.peers.processes import threads_seconds
 from examples.model_a.v1.model_a_pb2 import DESCRIPTOR
@@ -20,6 +22,7 @@ from hub.brokers import BrokerOptions, QueueType, open_broker
 from hub.contract import Contract
 from hub.contract.descriptors.pool import build_pool
 from hub.http.client import open_client
+from hub.ports.broker import Broker
 from hub.registry.client.client import RegistryClient
 from hub.registry.client.login import LoginRequest
 from hub.types import ModelName, new_instance_id
@@ -30,6 +33,8 @@ from tests.support.server import free_port
 LEVELS: Final = (10, 100, 1_000)
 REQUESTS: Final = 1_600
 CONNECTIONS: Final = 16
+IDLE: Final = 5.0
+"""Seconds in which the CPU that a gateway uses without requests is measured; a request does not count it."""
 
 
 def contract(number: int) -> Contract:
@@ -85,7 +90,7 @@ async def _measure(
         memory = megabytes(pid)
         for level in LEVELS:
             for number in range(known, level):
-                await tg.start(consume, broker, ModelName(f"Model{number}"))
+                await tg.start(_hold, broker, ModelName(f"Model{number}"))
             await _log_in(RegistryClient(registry, http), urls, known, level)
             with anyio.fail_after(120):
                 while len((await http.get(f"{gateway}/v1/models")).json()["models"]) < level:  # noqa: ASYNC110 - as above
@@ -95,11 +100,23 @@ async def _measure(
             if known:
                 found.add("model kB", level, (after - memory) / (level - known) * 1e3)
             await _submit(http, gateway, CONNECTIONS * 10)
-            used = threads_seconds(pid)
+            used, at = threads_seconds(pid), time.perf_counter()
+            await anyio.sleep(IDLE)
+            idle = (threads_seconds(pid) - used) / (time.perf_counter() - at)
+            used, at = threads_seconds(pid), time.perf_counter()
             await _submit(http, gateway, REQUESTS)
-            found.add("request us", level, (threads_seconds(pid) - used) / REQUESTS * 1e6)
+            spent = threads_seconds(pid) - used - idle * (time.perf_counter() - at)
+            found.add("request us", level, spent / REQUESTS * 1e6)
             known, memory = level, megabytes(pid)
         tg.cancel_scope.cancel()
+
+
+async def _hold(broker: Broker, model: ModelName, *, task_status: TaskStatus[None]) -> None:
+    """Consumes from a queue, so that its model is live, and settles nothing."""
+    await broker.declare(model)
+    async with broker.consume(model, prefetch=1):
+        task_status.started()
+        await anyio.sleep_forever()
 
 
 async def _log_in(client: RegistryClient, urls: Iterator[str], first: int, models: int) -> None:
