@@ -13,6 +13,7 @@ import json
 import subprocess
 import sys
 from statistics import mean
+from typing import IO
 
 import anyio
 from anyio.to_thread import run_sync
@@ -80,13 +81,11 @@ def measure(broker: str, store: str, backend: str, tasks: int, every: int) -> di
             assert instance.stdout is not None
             assert client.stdin is not None
             assert client.stdout is not None
-            while (line := instance.stdout.readline()).strip() != "working":
-                assert line, "the instance has ended"
+            until(instance.stdout, "working\n")
             for done in range(every, tasks + 1, every):
                 client.stdin.write(f"{every}\n")
                 client.stdin.flush()
-                reply = client.stdout.readline()
-                assert reply == "done\n", f"the client has ended: {reply}{client.stdout.read()}"
+                until(client.stdout, "done\n")
                 for name, process in (("gateway MB", client), ("instance MB", instance)):
                     curves[name].append((done, megabytes(process.pid)))
                 print(json.dumps({name: curve[-1] for name, curve in curves.items()}), flush=True)
@@ -94,6 +93,13 @@ def measure(broker: str, store: str, backend: str, tasks: int, every: int) -> di
             instance.kill()
             client.kill()
     return curves
+
+
+def until(output: IO[str], expected: str) -> None:
+    """Reads lines of a process, whose log is among them, until one is as expected."""
+    while (line := output.readline()) != expected:
+        if not line:
+            raise SystemExit(f"the process that was to say {expected.strip()!r} has ended")
 
 
 def growth(curve: Curve) -> float:

@@ -20,6 +20,7 @@ from typing_extensions import override
 
 import hub
 from benchmarks.growth.part import Found
+from benchmarks.memory import until
 from benchmarks.peers.processes import cpu_seconds
 from benchmarks.tasks import PAYLOAD
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
@@ -145,9 +146,7 @@ def _level(
 def _exchange(instance: subprocess.Popen[str], client: subprocess.Popen[str], groups: int) -> None:
     """Submits ten tasks for each ten that ran."""
     for _ in range(groups):
-        line = _pipe(instance.stdout).readline()
-        if line != "ran\n":
-            raise SystemExit(f"the instance has ended: {line}")
+        until(_pipe(instance.stdout), "ran\n")
         _submit(client, GROUP, GROUP)
 
 
@@ -155,8 +154,7 @@ def _submit(client: subprocess.Popen[str], count: int, at_once: int) -> None:
     commands, replies = _pipe(client.stdin), _pipe(client.stdout)
     commands.write(f"{count} {at_once}\n")
     commands.flush()
-    if (line := replies.readline()) != "sent\n":
-        raise SystemExit(f"the client has ended: {line}")
+    until(replies, "sent\n")
 
 
 def _finished_bytes(backend: str, broker: RabbitMQ, store: Redis, client: subprocess.Popen[str]) -> float:
@@ -164,7 +162,7 @@ def _finished_bytes(backend: str, broker: RabbitMQ, store: Redis, client: subpro
     _submit(client, FINISHED, FILL)
     with _process("work", backend, broker, store) as instance:
         for _ in range(FINISHED // GROUP):
-            _pipe(instance.stdout).readline()
+            until(_pipe(instance.stdout), "ran\n")
         with RedisClient.from_url(store.url) as redis_client:
             finished = -1
             while finished != (finished := int(redis_client.info("commandstats")["cmdstat_evalsha"]["calls"])):

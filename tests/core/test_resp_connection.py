@@ -6,8 +6,15 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
-from anyio import EndOfStream, create_task_group, create_tcp_listener, fail_after, move_on_after, sleep
-from anyio.abc import SocketAttribute, SocketStream
+from anyio import (
+    EndOfStream,
+    create_task_group,
+    create_tcp_listener,
+    fail_after,
+    move_on_after,
+    sleep,
+)
+from anyio.abc import SocketAttribute, SocketStream, TaskGroup
 
 from hub.errors import ConnectionLost
 from hub.redis.address import redis_address
@@ -81,6 +88,28 @@ async def test_a_server_that_does_not_answer_in_time_is_lost_for_all_calls() -> 
             await connection.call([("GET", "a")])
         with pytest.raises(ConnectionLost, match=r"no answer within 0\.5 s"):
             await connection.receive()
+
+
+async def test_calls_end_when_their_connection_is_closed_by_an_error() -> None:
+    ended: list[str] = []
+
+    async def caller(connection: RedisConnection) -> None:
+        with move_on_after(5, shield=True):
+            try:
+                await connection.call([("GET", "a")])
+            except ConnectionLost as lost:
+                ended.append(lost.reason)
+
+    async def closed_by_an_error(tg: TaskGroup) -> None:
+        async with answering([]) as connection:
+            tg.start_soon(caller, connection)
+            await sleep(0.05)
+            raise KeyError
+
+    async with create_task_group() as tg:
+        with pytest.raises(ExceptionGroup):
+            await closed_by_an_error(tg)
+    assert ended == ["the connection was closed"]
 
 
 async def test_an_answer_that_arrives_slowly_is_no_silence() -> None:

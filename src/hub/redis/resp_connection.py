@@ -7,165 +7,31 @@ replies pile up (`client-output-buffer-limit pubsub`, 32 MB), however few of the
 from __future__ import annotations
 
 import socket
-from collections import deque
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Final, cast, final
+from typing import Final, final
 
 from anyio import (
     BrokenResourceError,
-    ClosedResourceError,
     EndOfStream,
-    Event,
     aclose_forcefully,
     connect_tcp,
     create_task_group,
-    current_time,
     fail_after,
-    sleep_until,
 )
 from anyio.abc import ByteStream, SocketAttribute
-from hiredis import ProtocolError, Reader, pack_command
 from typing_extensions import override
 
 from hub.concurrency.exceptions import collapse_exception_group
 from hub.concurrency.notify import Notifier
 from hub.errors import ConnectionLost, ConnectionRefused
 from hub.redis.address import RedisAddress
-from hub.redis.connection import Command, Connector, ErrorReply, ErrorReplyKind, RedisConnection, Reply
+from hub.redis.connection import Command, Connector, ErrorReply, RedisConnection, Reply
 from hub.redis.error_replies import connect_failed, login_refused
+from hub.redis.wire import RedisWire, RefusedReply, reason_of
 
-READ_SIZE: Final = 65536
-"""Bytes of one read at most."""
-
-_KINDS: Final = {
-    "NOSCRIPT": ErrorReplyKind.NO_SCRIPT,
-    "READONLY": ErrorReplyKind.NOT_PRIMARY,
-    "WRONGTYPE": ErrorReplyKind.WRONG_TYPE,
-}
 _PASSING: Final = ("LOADING", "BUSY", "MASTERDOWN", "NOPERM")
 """Codes of error replies to the first PING of a connection that works all the same, or will."""
-
-_INCOMPLETE: Final = object()
-_LOST: Final = (OSError, EndOfStream, BrokenResourceError, ClosedResourceError, ProtocolError)
-
-
-@final
-class _Refused(Exception):
-    """An error reply, as hiredis returns it."""
-
-
-@final
-class _Call:
-    """Commands that were sent together, and the replies to them that have arrived."""
-
-    __slots__ = ("began", "count", "done", "replies")
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-        self.began = current_time()
-        self.replies: list[Reply] = []
-        self.done = Event()
-
-
-@final
-class _Wire:
-    """One TCP connection: what is sent at the same time is written at once, and replies go to the calls in order.
-
-    Args:
-        stream: Closed by its owner.
-        server: For errors.
-        read_timeout: Seconds without an answer, or a part of one, after which a call breaks the connection.
-        on_push: Called with each message that is no reply.
-        on_broken: Called once when the connection ends.
-    """
-
-    def __init__(
-        self,
-        stream: ByteStream,
-        *,
-        server: str,
-        read_timeout: float,
-        on_push: Callable[[object], None],
-        on_broken: Callable[[str], None],
-    ) -> None:
-        self._stream = stream
-        self._server = server
-        self._read_timeout = read_timeout
-        self._on_push = on_push
-        self._on_broken = on_broken
-        self._unsent: list[bytes] = []
-        self._changed = Notifier()
-        self._calls: deque[_Call] = deque()
-        self._heard_at = current_time()
-        self._reason: str | None = None
-
-    async def call(self, commands: Sequence[Command]) -> Sequence[Reply]:
-        """See `RedisConnection.call`."""
-        if self._reason is None and commands:
-            call = _Call(len(commands))
-            self._calls.append(call)
-            self._unsent += [pack_command(command) for command in commands]  # type: ignore[arg-type]  # of hiredis, a tuple of one
-            self._changed.notify()
-            await call.done.wait()
-            if len(call.replies) == call.count:
-                return call.replies
-        if self._reason is None:
-            return []
-        raise ConnectionLost(self._server, self._reason)
-
-    def abort(self, reason: str) -> None:
-        """Ends all calls with `ConnectionLost`. The first reason stands."""
-        if self._reason is None:
-            self._reason = reason
-            self._changed.notify()
-            for call in self._calls:
-                call.done.set()
-            self._on_broken(reason)
-
-    async def write(self) -> None:
-        """Sends what calls leave, until the connection ends."""
-        try:
-            while self._reason is None:
-                if not self._unsent:
-                    await self._changed.wait()
-                    continue
-                data, self._unsent = b"".join(self._unsent), []
-                await self._stream.send(data)
-        except _LOST as error:
-            self.abort(_reason(error))
-
-    async def read(self) -> None:
-        """Gives replies to their calls, until the connection ends."""
-        reader = Reader(replyError=_Refused, notEnoughData=_INCOMPLETE)
-        try:
-            while self._reason is None:
-                reader.feed(await self._stream.receive(READ_SIZE))
-                self._heard_at = current_time()
-                while (reply := reader.gets()) is not _INCOMPLETE:
-                    self._on_reply(reply)
-        except _LOST as error:
-            self.abort(_reason(error))
-
-    async def watch(self) -> None:
-        """Breaks the connection when the server does not answer in time."""
-        while self._reason is None:
-            waits_since = max(self._heard_at, self._calls[0].began) if self._calls else current_time()
-            due = waits_since + self._read_timeout
-            if due <= current_time():
-                self.abort(f"no answer within {self._read_timeout:g} s")
-            else:
-                await sleep_until(due)
-
-    def _on_reply(self, reply: object) -> None:
-        if not self._calls:
-            self._on_push(reply)
-            return
-        call = self._calls[0]
-        call.replies.append(_error_reply(str(reply)) if isinstance(reply, _Refused) else cast("Reply", reply))
-        if len(call.replies) == call.count:
-            self._calls.popleft()
-            call.done.set()
 
 
 @final
@@ -174,7 +40,7 @@ class RespConnection(RedisConnection):
 
     def __init__(self, server: str) -> None:
         self._server = server
-        self._wires: list[_Wire] = []
+        self._wires: list[RedisWire] = []
         self._reason: str | None = None
         self._messages: list[bytes] = []
         self._changed = Notifier()
@@ -199,9 +65,9 @@ class RespConnection(RedisConnection):
             for wire in self._wires:
                 wire.abort(reason)
 
-    def add(self, stream: ByteStream, read_timeout: float) -> _Wire:
+    def add(self, stream: ByteStream, read_timeout: float) -> RedisWire:
         """A new TCP connection of it; the first one carries the commands."""
-        wire = _Wire(
+        wire = RedisWire(
             stream,
             server=self._server,
             read_timeout=read_timeout,
@@ -287,8 +153,10 @@ class RespConnector(Connector):
                     await self._greet(wire, node, greeting)
                     if subscribed is not None:
                         await self._greet(wire, node, [("SUBSCRIBE", subscribed)])
-                yield connection
-                connection.abort("the connection was closed")
+                try:
+                    yield connection
+                finally:
+                    connection.abort("the connection was closed")
                 tg.cancel_scope.cancel("redis connection closed")
 
     async def _opened(self, node: tuple[str, int]) -> ByteStream:
@@ -302,33 +170,18 @@ class RespConnector(Connector):
                 else:
                     stream = await connect_tcp(host, port, ssl_context=tls.context(), tls_standard_compatible=False)
         except (OSError, BrokenResourceError, EndOfStream) as error:
-            raise await connect_failed(self._address, node, error, _reason(error)) from error
+            raise await connect_failed(self._address, node, error, reason_of(error)) from error
         stream.extra(SocketAttribute.raw_socket).setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         return stream
 
-    async def _greet(self, wire: _Wire, node: tuple[str, int], commands: Sequence[Command]) -> None:
+    async def _greet(self, wire: RedisWire, node: tuple[str, int], commands: Sequence[Command]) -> None:
         try:
             replies = await wire.call(commands)
         except ConnectionLost as lost:
             raise await connect_failed(self._address, node, lost, lost.reason) from lost
         for (name, *_), reply in zip(commands, replies, strict=True):
             if isinstance(reply, ErrorReply) and not (name == "PING" and reply.text.startswith(_PASSING)):
-                error = _Refused(reply.text)
+                error = RefusedReply(reply.text)
                 if name == "AUTH" or reply.text.startswith("NOAUTH"):
                     raise login_refused(self._address, error)
                 raise await connect_failed(self._address, node, error, reply.text)
-
-
-def _error_reply(text: str) -> ErrorReply:
-    code, _, rest = text.partition(" ")
-    return ErrorReply(_KINDS.get(code, ErrorReplyKind.OTHER), rest if code == "ERR" else text)
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, EndOfStream):
-        return "the server closed the connection"
-    causes = [str(error) or type(error).__name__]
-    while (cause := error.__cause__) is not None:
-        error = cause
-        causes.append(str(error) or type(error).__name__)
-    return ": ".join(causes)
