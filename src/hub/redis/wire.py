@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, cast, final
 
-from anyio import BrokenResourceError, ClosedResourceError, EndOfStream, Event, current_time, sleep_until
+from anyio import BrokenResourceError, ClosedResourceError, EndOfStream, Event, current_time, sleep, sleep_until
 from anyio.abc import ByteStream
 from hiredis import ProtocolError, Reader, pack_command
 
@@ -16,6 +16,9 @@ from hub.redis.connection import Command, ErrorReply, ErrorReplyKind, Reply
 
 READ_SIZE: Final = 65536
 """Bytes of one read at most."""
+
+LAST_READ: Final = 0.05
+"""Seconds for a read of what has arrived when the time for an answer is over."""
 
 _KINDS: Final = {
     "NOSCRIPT": ErrorReplyKind.NO_SCRIPT,
@@ -126,12 +129,18 @@ class RedisWire:
     async def watch(self) -> None:
         """Breaks the connection when the server does not answer in time."""
         while self._reason is None:
-            waits_since = max(self._heard_at, self._calls[0].began) if self._calls else current_time()
-            due = waits_since + self._read_timeout
-            if due <= current_time():
-                self.abort(f"no answer within {self._read_timeout:g} s")
-            else:
+            due = self._due()
+            if current_time() < due:
                 await sleep_until(due)
+                continue
+            await sleep(LAST_READ)  # an event loop that stood still may not have read yet what has arrived
+            if self._due() == due:
+                self.abort(f"no answer within {self._read_timeout:g} s")
+
+    def _due(self) -> float:
+        """When a part of an answer has to have arrived; later if nothing is waited for."""
+        waits_since = max(self._heard_at, self._calls[0].began) if self._calls else current_time()
+        return waits_since + self._read_timeout
 
     def _on_reply(self, reply: object) -> None:
         if not self._calls:
