@@ -2,7 +2,8 @@
 
 Only ratios within one run count: quote a figure beside its peer or its limit. Name benchmarks to run just those, as in
 `make bench ARGS="tasks transcoder"`. `make bench ARGS="peers --rounds 5"` compares hub with other systems and writes
-`docs/benchmarks.md`; it is not one of those that run without a name.
+`docs/benchmarks.md`, and `make bench ARGS=goals` measures all goals and writes `docs/performance.md`; they are not among
+those that run without a name. `growth`, `memory` and `start` have arguments of their own: `make bench ARGS="memory --help"`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from tests.support.rabbitmq import rabbitmq
 from tests.support.redis import redis
 
 NAMES = ("transcoder", "batches", "bodies", "failures", "stores", "amqp", "tasks", "digits", "fleet")
+ALONE = ("peers", "goals", "growth", "large", "memory", "start")
+"""Those that start their servers themselves and have arguments."""
 
 
 def run(name: str, *arguments: str) -> None:
@@ -25,7 +28,7 @@ def run(name: str, *arguments: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join((*NAMES, "peers")))
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join((*NAMES, *ALONE)))
     names = parser.parse_args().names or NAMES
     if unknown := set(names) - set(NAMES):
         parser.error(f"no benchmark {', '.join(sorted(unknown))}: choose from {', '.join(NAMES)}")
@@ -47,6 +50,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["peers"]:
-        os.execv(sys.executable, [sys.executable, "-m", "benchmarks.peers", *sys.argv[2:]])  # gets Ctrl-C itself
+    if sys.argv[1:2] and sys.argv[1] in ALONE:
+        os.execv(
+            sys.executable, [sys.executable, "-m", f"benchmarks.{sys.argv[1]}", *sys.argv[2:]]
+        )  # gets Ctrl-C itself
     main()

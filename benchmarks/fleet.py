@@ -28,6 +28,7 @@ from anyio.abc import TaskStatus
 from httpx2 import AsyncClient, NetworkError
 from typing_extensions import override
 
+from benchmarks.records import record
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from hub.brokers import open_broker
 from hub.contract import Contract
@@ -159,6 +160,28 @@ async def consume(broker: Broker, model: ModelName, *, task_status: TaskStatus[N
         await consumer.receive()
 
 
+async def late_beats(http: AsyncClient, base: str) -> float:
+    """Groups of pings that began late; prints what else the registry counts of its pings."""
+    late = 0.0
+    for line in (await http.get(f"{base}/metrics")).text.splitlines():
+        if line.startswith(("hub_registry_late", "hub_registry_pings_in_flight", "hub_registry_ping_missed")):
+            print("  ", line)
+        if line.startswith("hub_registry_late_beats_total "):
+            late = float(line.split()[1])
+    return late
+
+
+async def until_dead(client: RegistryClient, http: AsyncClient, url: str) -> float:
+    """Seconds from the moment in which an instance becomes silent until it is no longer live."""
+    await http.get(f"{url}/silence")
+    at = time.perf_counter()
+    while True:
+        found = next((body for body in await client.instances() if body.url == url), None)
+        if found is None or found.state is not InstanceState.LIVE:
+            return time.perf_counter() - at
+        await anyio.sleep(0.25)
+
+
 async def measure(base: str, port: int, pid: int, broker_url: str, arguments: argparse.Namespace) -> None:
     async with open_broker(broker_url) as broker, open_client(connections=64) as http, anyio.create_task_group() as tg:
         for number in range(arguments.models):
@@ -169,31 +192,24 @@ async def measure(base: str, port: int, pid: int, broker_url: str, arguments: ar
                 await anyio.sleep(0.1)
         names = hosts()
         urls = [f"http://{next(names)}:{port}" for _ in range(arguments.instances)]
+        figures: dict[str, float] = {}
         started = time.perf_counter()
         refused, marks = await log_in(client, urls, arguments.models, pid)
         seconds = time.perf_counter() - started
         each = [f"{(after - before):.2f}" for before, after in pairwise(marks)]
         print(f"{arguments.instances} logins, {LOGINS_AT_ONCE} at a time: {seconds:.1f} s, {refused} refused; "
               f"CPU in ms each, by thousands: {', '.join(each)}", flush=True)  # fmt: skip
+        figures |= {"instances": arguments.instances, "logins_s": seconds, "refused": refused}
+        if len(marks) > 2:
+            figures["login_growth_x"] = (marks[-1] - marks[-2]) / (marks[1] - marks[0])
         before, at = cpu(pid), time.perf_counter()
         await anyio.sleep(arguments.seconds)
         share = (cpu(pid) - before) / (time.perf_counter() - at)
         print(f"steady: {share:.2f} of a core, {megabytes(pid):.0f} MB", flush=True)
-        metrics = (await http.get(f"{base}/metrics")).text
-        for line in metrics.splitlines():
-            if line.startswith(("hub_registry_late", "hub_registry_pings_in_flight", "hub_registry_ping_missed")):
-                print("  ", line)
-
-        silent = urls[len(urls) // 2]
-        await http.get(f"{silent}/silence")
-        at = time.perf_counter()
-        while True:
-            bodies = await client.instances()
-            found = next((body for body in bodies if body.url == silent), None)
-            if found is None or found.state is not InstanceState.LIVE:
-                break
-            await anyio.sleep(0.25)
-        print(f"a silent instance was no longer live after {time.perf_counter() - at:.1f} s", flush=True)
+        figures["steady_cores"] = share
+        figures["late"] = await late_beats(http, base)
+        figures["dead_s"] = await until_dead(client, http, urls[len(urls) // 2])
+        print(f"a silent instance was no longer live after {figures['dead_s']:.1f} s", flush=True)
 
         for path in ("/v1/models?known=true", "/v1/instances"):
             before, at = cpu(pid), time.perf_counter()
@@ -215,6 +231,7 @@ async def measure(base: str, port: int, pid: int, broker_url: str, arguments: ar
             await log_in(client, [f"http://{next(names)}:{port}"], arguments.models, pid)
             print(f"one login more: {(time.perf_counter() - at) * 1e3:.0f} ms", flush=True)
         print(f"what a watching gateway gets for it: {watched[0]:,} bytes", flush=True)
+        record("fleet", figures | {"change_bytes": watched[0]}, backend=arguments.backend)
         tg.cancel_scope.cancel()
 
 

@@ -29,8 +29,8 @@ INSTANCE: Final = InstanceId("bench")
 CASES: Final = (
     ("memory", "memory", "asyncio"),
     ("memory", "memory", "trio"),
-    ("coredis", "redis", "asyncio"),
-    ("coredis", "redis", "trio"),
+    ("hub", "redis", "asyncio"),
+    ("hub", "redis", "trio"),
     ("redis-py", "redis+redispy", "asyncio"),
 )
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import signal
 import subprocess
 import sys
@@ -31,6 +30,7 @@ from benchmarks.peers.limits import limits
 from benchmarks.peers.page import MINUTES, Report, page
 from benchmarks.peers.runs import ECHO, WORK, Result, Run, Servers
 from benchmarks.peers.systems import HTTP, HTTP_SCENARIOS, QUEUES, WITH_SLOTS, System
+from benchmarks.records import machine
 from tests.support.rabbitmq import rabbitmq
 from tests.support.redis import redis
 
@@ -93,7 +93,7 @@ def measure(arguments: argparse.Namespace) -> Report:
     ):
         report = Report(
             date=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-            machine=_machine(),
+            machine=machine(),
             versions={"hub": hub.__version__, **_servers(broker.ctl("version").strip(), store.url)}
             | (environment.versions(*packages) if packages else {}),
             rounds=0,
@@ -120,28 +120,9 @@ def _tell(result: Result, seconds: float) -> None:
     print(f"{head} {result.rate:9,.0f}/s{times}  us: {cpu}{problems}", flush=True)
 
 
-def _machine() -> dict[str, str]:
-    models = [line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
-    memory = next((line.split()[1] for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), "0")
-    return {
-        "processors": f"{os.cpu_count()}",
-        "processor": models[0] if models else platform.machine(),
-        "memory": f"{int(memory) / 1e6:.1f} GB",
-        "system": f"{platform.system()} {platform.release()}",
-        "Python": platform.python_version(),
-    }
-
-
 def _servers(broker: str, store_url: str) -> dict[str, str]:
     with RedisClient.from_url(store_url) as client:
         return {"RabbitMQ": broker, "Redis": str(client.info("server")["redis_version"])}
-
-
-def _lines(path: str) -> Sequence[str]:
-    try:
-        return Path(path).read_text().splitlines()
-    except OSError:
-        return []
 
 
 def write_page(report: Report) -> None:

@@ -9,7 +9,6 @@ from typing import Any, Final
 import msgspec
 
 from benchmarks.peers.figures import Figures, Spread, Value
-from benchmarks.peers.goals import goals
 from benchmarks.peers.limits import BROKER, STORE
 from benchmarks.peers.runs import (
     CHUNKS_PER_SECOND,
@@ -66,6 +65,8 @@ about {minutes} minutes, and writes this page:
 ```sh
 make bench ARGS="peers --rounds 5"
 ```
+
+[Performance](performance.md) has what hub wants to reach, and whether these figures do.
 
 **Only ratios within one run count.** Client, worker, broker and store share {processors} here, so a rate is what all of them
 reach together. CPU per task is the figure that a busy machine changes least.
@@ -183,7 +184,6 @@ def page(report: Report, images: Sequence[str] = ()) -> str:
     figures = Figures(report.results)
     processors = f"{report.machine['processors']} processors"
     lines = [_HEAD.format(minutes=MINUTES, processors=processors, rounds=report.rounds, in_flight=IN_FLIGHT)]
-    lines += ["## Goals", "", *_table(["what", "goal", "measured", ""], goals(figures)), ""]
     for image, text in zip(images, ("Tasks per second of each system", "CPU per task of each process"), strict=False):
         lines += [f"![{text}](images/{image})", ""]
     for section in SECTIONS:

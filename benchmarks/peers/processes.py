@@ -180,13 +180,17 @@ def session(leader: int) -> set[int]:
 
 def cpu_seconds(leader: int) -> float:
     """CPU that the processes of a session have used so far: all of their threads that have not ended, user and system."""
+    return sum(map(threads_seconds, session(leader)))
+
+
+def threads_seconds(pid: int) -> float:
+    """CPU that the threads of a process which have not ended have used so far, user and system."""
     used = 0
-    for pid in session(leader):
-        for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):
-            try:
-                used += int(path.read_text().split()[0])
-            except (OSError, IndexError):  # it has ended meanwhile
-                continue
+    for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        try:
+            used += int(path.read_text().split()[0])
+        except (OSError, IndexError):  # it has ended meanwhile
+            continue
     return used / 1e9
 
 

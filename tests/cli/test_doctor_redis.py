@@ -35,7 +35,7 @@ async def store(url: str, *, shift: float = 0.0, scheme: str = "redis") -> Findi
 
 @pytest.fixture(params=CLIENTS)
 def redis_scheme(request: pytest.FixtureRequest, anyio_backend_name: str) -> str:
-    """Both clients; on trio coredis twice, since redis-py does not run there, which has a test of its own."""
+    """Both clients; on trio hub's own twice, since redis-py does not run there, which has a test of its own."""
     return "redis" if anyio_backend_name == "trio" else str(request.param)
 
 

@@ -13,7 +13,7 @@ from cyclopts import App
 from hub.cli.app import app, main
 from hub.cli.overview import COMMANDS, EXIT_CODES, GROUPS, root_help
 
-SERVERS = {"litestar", "prometheus_client", "coredis", "redis", "aiormq", "pamqp", "trio", "uvloop"}
+SERVERS = {"litestar", "prometheus_client", "hiredis", "redis", "aiormq", "pamqp", "trio", "uvloop"}
 """Packages that only servers, instances and drivers need."""
 
 PARTS = {"hub.amqp", "hub.brokers", "hub.contract", "hub.gateway", "hub.model", "hub.registry", "hub.stores"}

@@ -37,8 +37,8 @@ from tests.gateway.wire import serving
 from tests.support.redis import Redis
 
 CASES = [
-    pytest.param(("redis", ("asyncio", {"debug": True})), id="coredis-asyncio"),
-    pytest.param(("redis", ("trio", {})), id="coredis-trio"),
+    pytest.param(("redis", ("asyncio", {"debug": True})), id="redis-asyncio"),
+    pytest.param(("redis", ("trio", {})), id="redis-trio"),
     pytest.param(("redis+redispy", ("asyncio", {"debug": True})), id="redispy-asyncio"),
 ]
 

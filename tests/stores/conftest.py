@@ -29,8 +29,8 @@ class Case:
 CASES = {
     "memory-asyncio": Case("memory", ASYNCIO),
     "memory-trio": Case("memory", TRIO),
-    "coredis-asyncio": Case("redis", ASYNCIO),
-    "coredis-trio": Case("redis", TRIO),
+    "redis-asyncio": Case("redis", ASYNCIO),
+    "redis-trio": Case("redis", TRIO),
     "redispy-asyncio": Case("redis+redispy", ASYNCIO),
     "reload-asyncio": Case("memory", ASYNCIO, remote=True),
     "reload-trio": Case("memory", TRIO, remote=True),

@@ -113,7 +113,7 @@ async def test_tls_at_a_port_without_it_is_a_refused_connection(case: Case, redi
 
 @pytest.mark.parametrize(
     "case",
-    [pytest.param(CASES[name], id=name, marks=CASES[name].marks) for name in ("coredis-asyncio", "coredis-trio")],
+    [pytest.param(CASES[name], id=name, marks=CASES[name].marks) for name in ("redis-asyncio", "redis-trio")],
     indirect=True,
 )
 async def test_a_store_behind_sentinels_follows_the_primary(case: Case, tmp_path: Path) -> None:

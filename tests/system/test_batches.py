@@ -41,8 +41,8 @@ class Case:
 
 
 CASES = {
-    "amqp-coredis-asyncio": Case(("asyncio", {"debug": True}), "amqp", "redis"),
-    "amqp-coredis-trio": Case(("trio", {}), "amqp", "redis"),
+    "amqp-redis-asyncio": Case(("asyncio", {"debug": True}), "amqp", "redis"),
+    "amqp-redis-trio": Case(("trio", {}), "amqp", "redis"),
     "aiormq-redispy-asyncio": Case(("asyncio", {"debug": True}), "amqp+aiormq", "redis+redispy"),
 }
 

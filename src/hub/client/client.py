@@ -88,7 +88,9 @@ class Client(AsyncContextManagerMixin):
     @override
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
-        own = open_client(connections=self._connections) if self._http is None else nullcontext(self._http)
+        own = (
+            open_client(url=self.url, connections=self._connections) if self._http is None else nullcontext(self._http)
+        )
         async with own as http:
             self._transport = Transport(http, self.url, api_key=self._api_key, retry_for=self._retry_for)
             try:

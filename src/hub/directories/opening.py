@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager
 from typing import Final
 
-from hub.directories.memory import MemoryDirectory
 from hub.ports.directory import Directory
 from hub.redis.opening import redis_links
 from hub.urls import STORE_SCHEMES, split_url
@@ -27,6 +26,8 @@ def open_directory(url: str, *, read_timeout: float = SILENCE) -> AbstractAsyncC
         ConnectionLost: On entry, when the server cannot be reached.
     """
     if split_url(url, STORE_SCHEMES).scheme == "memory":
+        from hub.directories.memory import MemoryDirectory  # noqa: PLC0415 - as with the stores
+
         return MemoryDirectory()
     from hub.directories.redis.directory import RedisDirectory  # noqa: PLC0415 - as with the stores
 

@@ -75,7 +75,7 @@ async def run_gateway(
         RegistryRefused: The registry does not accept our token.
     """
     with collapse_exception_group():
-        async with open_client(connections=8) as http:
+        async with open_client(url=settings.registry_url, connections=8) as http:
             registry = RegistryClient(settings.registry_url, http, token=settings.token)
             parts = build_gateway(settings, broker=broker, store=store, watch=ModelWatch(registry), registry=registry)
             app = gateway_app(parts)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import cache
-from ssl import SSLContext
+from ssl import PROTOCOL_TLS_CLIENT, SSLContext
 from typing import Final
+from urllib.parse import urlsplit
 
 from httpx2 import AsyncClient, Limits, Timeout, create_ssl_context
 
@@ -20,10 +21,12 @@ IDLE: Final = 30.0
 
 
 @asynccontextmanager
-async def open_client(*, token: str = "", connections: int = 100) -> AsyncGenerator[AsyncClient]:
+async def open_client(*, url: str = "https:", token: str = "", connections: int = 100) -> AsyncGenerator[AsyncClient]:
     """A client with persistent connections; proxy settings of the environment are ignored.
 
     Args:
+        url: Of the server, if all requests go to one. With `http:` no authorities are read, which take 8 MB; then a request to
+            an `https:` URL fails, for no certificate is trusted.
         token: Sent as `Authorization: Bearer ...` with each request, unless empty.
         connections: Connections at a time; further requests wait for a free one.
     """
@@ -34,12 +37,17 @@ async def open_client(*, token: str = "", connections: int = 100) -> AsyncGenera
     timeout = Timeout(None, connect=CONNECT_TIMEOUT)
     with collapse_exception_group():
         async with AsyncClient(
-            headers=headers, limits=limits, timeout=timeout, trust_env=False, verify=tls_context()
+            headers=headers, limits=limits, timeout=timeout, trust_env=False, verify=tls_context(urlsplit(url).scheme)
         ) as client:
             yield client
 
 
+def tls_context(scheme: str) -> SSLContext:
+    """What connections trust: nothing, if their scheme is not https."""
+    return _trusted() if scheme == "https" else SSLContext(PROTOCOL_TLS_CLIENT)
+
+
 @cache
-def tls_context() -> SSLContext:
-    """The authorities that HTTPS connections trust. Read once per process: it takes some 0.05 s of CPU."""
+def _trusted() -> SSLContext:
+    """Authorities. Read once per process: it takes some 0.05 s of CPU."""
     return create_ssl_context(trust_env=False)

@@ -24,7 +24,7 @@ from hub.types import LogFormat, LogLevel
 _QUIET: Final = ("httpx2", "httpcore2", "trio")
 
 # Libraries that log each failed attempt, some with a traceback; hub receives the same error and logs it once.
-_SILENT: Final = ("coredis", "aiormq")
+_SILENT: Final = ("aiormq",)
 
 _COLOURS: Final = re.compile("\x1b\\[[0-9;]*m")
 

@@ -17,11 +17,11 @@ def redis_links(url: str, *, read_timeout: float) -> Connector:
         ConfigurationError: It is no Redis URL.
     """
     address = redis_address(url)
-    # A process needs one client library; the other one is not imported.
+    # A process needs one client; the other one is not imported.
     if url.partition("://")[0].endswith("+redispy"):
         from hub.redis.redispy_connection import RedispyConnector  # noqa: PLC0415
 
         return RedispyConnector(address, read_timeout)
-    from hub.redis.coredis_connection import CoredisConnector  # noqa: PLC0415
+    from hub.redis.resp_connection import RespConnector  # noqa: PLC0415
 
-    return CoredisConnector(address, read_timeout)
+    return RespConnector(address, read_timeout)

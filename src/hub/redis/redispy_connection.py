@@ -190,7 +190,7 @@ class RedispyConnector(Connector):
             ssl_certfile=tls.certfile if tls else None,
             ssl_keyfile=tls.keyfile if tls else None,
         )
-        client.response_callbacks.clear()  # replies as the server sent them, as from coredis
+        client.response_callbacks.clear()  # replies as the server sent them
         return client
 
 

@@ -6,7 +6,6 @@ from contextlib import AbstractAsyncContextManager
 
 from hub.ports.result_store import ResultStore
 from hub.redis.opening import redis_links
-from hub.stores.memory.store import MemoryStore
 from hub.stores.options import StoreOptions
 from hub.urls import STORE_SCHEMES, split_url
 
@@ -15,7 +14,7 @@ def open_store(url: str, options: StoreOptions | None = None) -> AbstractAsyncCo
     """The result store at `url`, used inside `async with`.
 
     Args:
-        url: `memory://` (this process only, forgotten at exit); `redis://` or `rediss://` (coredis, both backends), also
+        url: `memory://` (this process only, forgotten at exit); `redis://` or `rediss://` (hub's own client, both backends), also
             as `redis+sentinel://host:port,host:port/service/db`; or `redis+redispy://` or `rediss+redispy://` (redis-py,
             asyncio only).
         options: See `StoreOptions`.
@@ -26,8 +25,11 @@ def open_store(url: str, options: StoreOptions | None = None) -> AbstractAsyncCo
         ConnectionLost: On entry, when the server cannot be reached.
     """
     options = options or StoreOptions()
+    # A process needs one adapter; the others are not imported.
     if split_url(url, STORE_SCHEMES).scheme == "memory":
+        from hub.stores.memory.store import MemoryStore  # noqa: PLC0415
+
         return MemoryStore(options)
-    from hub.stores.redis.store import RedisStore  # noqa: PLC0415 - only who talks to Redis pays for its scripts
+    from hub.stores.redis.store import RedisStore  # noqa: PLC0415
 
     return RedisStore(redis_links(url, read_timeout=options.read_timeout), options)

@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final, Protocol, final
 
-import re2
-
 from hub.contract.errors import InvalidContract
 
 MAX_PATTERN: Final = 2000
@@ -117,6 +115,8 @@ def _bounded(search: Callable[[str], object], size: int) -> Callable[[str], obje
 
 
 def _compile(pattern: str) -> _Program:
+    import re2  # noqa: PLC0415 - 1.5 MB, and few contracts have a pattern
+
     options = re2.Options()
     options.log_errors = False
     options.never_capture = True

@@ -102,7 +102,8 @@ async def run_instance(
     )
     try:
         with collapse_exception_group():
-            async with _loop_of(served) as loop, open_client(token=settings.token) as http:
+            client = open_client(url=settings.registry_url, token=settings.token)
+            async with _loop_of(served) as loop, client as http:
                 registry = RegistryClient(settings.registry_url, http)
                 await _run(
                     served,

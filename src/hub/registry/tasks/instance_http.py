@@ -153,7 +153,7 @@ class InstanceHttp(AsyncContextManagerMixin):
                 # The server may close it at any moment; then the request may be repeated (RFC 9110 section 9.2.2).
                 with suppress(NetworkError, RemoteProtocolError, ConnectionNotAvailable):
                     return await self._send(peer, kept.connection, request, limit)
-            connection = AsyncHTTPConnection(peer.origin, ssl_context=tls_context(), keepalive_expiry=IDLE)
+            connection = AsyncHTTPConnection(peer.origin, ssl_context=tls_context(parts.scheme), keepalive_expiry=IDLE)
             return await self._send(peer, connection, request, limit)
         except ConnectError as error:
             if any(isinstance(cause, ConnectionRefusedError) for cause in _causes(error)):
