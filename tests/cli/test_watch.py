@@ -46,8 +46,8 @@ async def running(**settings: Any) -> AsyncGenerator[UpSummary]:
         gateway_port=0,
         registry_port=0,
         dashboard_port=0,
-        ping_period=0.2,
-        ping_timeout=0.1,
+        ping_period=0.5,
+        ping_timeout=0.45,
         depth_period=0.1,
         **settings,
     )
