@@ -15,7 +15,7 @@ import sys
 from tests.support.rabbitmq import rabbitmq
 from tests.support.redis import redis
 
-NAMES = ("transcoder", "batches", "bodies", "failures", "stores", "amqp", "tasks", "digits", "fleet")
+NAMES = ("transcoder", "batches", "bodies", "failures", "stores", "amqp", "tasks", "digits", "fleet", "models")
 
 
 def run(name: str, *arguments: str) -> None:
@@ -31,7 +31,7 @@ def main() -> None:
         parser.error(f"no benchmark {', '.join(sorted(unknown))}: choose from {', '.join(NAMES)}")
     if "transcoder" in names:
         run("transcoder")
-    for name in (each for each in ("batches", "bodies", "failures", "fleet") if each in names):
+    for name in (each for each in ("batches", "bodies", "failures", "fleet", "models") if each in names):
         for backend in ("asyncio", "trio"):
             run(name, "--backend", backend)
     if {"stores", "amqp", "tasks", "digits"} & set(names):
