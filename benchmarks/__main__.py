@@ -16,7 +16,7 @@ import sys
 from tests.support.rabbitmq import rabbitmq
 from tests.support.redis import redis
 
-NAMES = ("transcoder", "batches", "bodies", "failures", "stores", "amqp", "tasks", "digits", "fleet")
+NAMES = ("transcoder", "batches", "bodies", "failures", "stores", "amqp", "tasks", "digits", "fleet", "models")
 ALONE = ("peers", "goals", "growth", "large", "memory", "start")
 """Those that start their servers themselves and have arguments."""
 
@@ -34,7 +34,7 @@ def main() -> None:
         parser.error(f"no benchmark {', '.join(sorted(unknown))}: choose from {', '.join(NAMES)}")
     if "transcoder" in names:
         run("transcoder")
-    for name in (each for each in ("batches", "bodies", "failures", "fleet") if each in names):
+    for name in (each for each in ("batches", "bodies", "failures", "fleet", "models") if each in names):
         for backend in ("asyncio", "trio"):
             run(name, "--backend", backend)
     if {"bodies", "stores", "amqp", "tasks", "digits"} & set(names):

@@ -55,20 +55,23 @@ def test_the_series_takes_history_and_samples_and_forgets_the_oldest(module: Any
             const columns = ["live", "ready", "dead", "oldest", "finished", "failing", "failed", "run", "wait"];
             const model = (name, live, failed) => ({name, live, queue: {ready: 7, dead: 0, oldest_seconds: 1},
                 work: {finished_per_second: 1, failed_per_second: 0, failed, run: {p95: 1}, wait: {p95: 2}}});
-            const sample = (at, ...models) => series.add({at: new Date(at * 1000).toISOString(), models});
+            const sample = (at, ...models) => series.add({at: new Date(at * 1000).toISOString(), models,
+                totals: {active: models.length, failed: 5}});
             const old = Object.fromEntries(columns.map((column) => [column, [1, 1]]));
-            series.load({times: [1000, 1002], models: [{name: "A", ...old}]});
+            series.load({times: [1000, 1002], models: [{name: "A", ...old}], totals: {active: [7, 1], failed: [1, 2]}});
             sample(1002, model("A", 1, 3));  // the one that the history ends with, again
             sample(1004, model("A", 0, 2), model("B", 2, 5));
-            const before = {times: [...series.times], names: series.names, active: series.active(),
+            const before = {times: [...series.times], names: series.names, active: [...series.totals.active],
                 b: [...series.column("B", "ready")], risen: series.risen("A", "failed")};
             sample(2500, model("B", 2, 9));
-            return {...before, kept: series.times, a: series.column("A", "live"), fell: series.risen("B", "failed")};
+            series.show(["B"]);
+            return {...before, total: m.risen(series.totals.failed), shown: series.names, kept: series.times, a: series.column("A", "live"), fell: series.risen("B", "failed")};
         })()""",
     )
     assert found["times"] == [1000, 1002, 1004]
-    assert (found["names"], found["active"]) == (["A", "B"], [1, 1, 1])
+    assert (found["names"], found["active"]) == (["A", "B"], [7, 1, 2])
     assert found["b"] == [None, None, 7]
     assert found["risen"] == 2
+    assert (found["total"], found["shown"]) == (0, ["B"])
     assert found["kept"] == [1004, 2500]
     assert (found["a"], found["fell"]) == ([0, None], 4)

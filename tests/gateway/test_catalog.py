@@ -111,6 +111,19 @@ async def test_no_error_of_a_contract_affects_other_models(
     assert (await gateway.client.post("/v1/models/Broken", json={})).status_code == 503
 
 
+async def test_models_that_have_not_changed_are_the_same_objects_after_a_change_of_another(
+    gateway: LocalGateway,
+) -> None:
+    await gateway.list_model(MODEL_A, CONTRACT_A, live=1)
+    await gateway.list_model(DIGITS, CONTRACT_DIGITS, live=1)
+    catalog = gateway.parts.catalog
+    digits, before = catalog.get(DIGITS), catalog.served
+    assert catalog.served is before
+    await gateway.list_model(MODEL_A, CONTRACT_A, live=2)
+    assert catalog.get(DIGITS) is digits
+    assert [model.known.live for model in catalog.served] == [1, 2]
+
+
 async def test_a_contract_that_cannot_be_described_leaves_the_description_of_the_others(
     gateway: LocalGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -263,6 +263,51 @@ async def test_the_document_is_encoded_once_for_each_set_of_models(gateway: Loca
     assert description.current()[1] is description.current()[1]
 
 
+async def test_the_document_of_one_model_has_its_operations_and_those_of_no_model(gateway: LocalGateway) -> None:
+    await gateway.list_model(MODEL_A, CONTRACT_A, live=1)
+    await gateway.list_model(DIGITS, CONTRACT_DIGITS, live=1)
+    whole = await document(gateway)
+    reply = await gateway.client.get("/openapi.json", params={"model": "Digits"})
+    found = reply.json()
+    models = [path for path in whole["paths"] if path.startswith(f"/v1/models/{MODEL_A}")]
+    assert found["paths"] == {path: item for path, item in whole["paths"].items() if path not in models}
+    assert [tag["name"] for tag in found["tags"]] == [tag["name"] for tag in whole["tags"] if tag["name"] != MODEL_A]
+    assert references(found) <= references(whole)
+    assert {f"#/components/schemas/{name}" for name in found["components"]["schemas"]} >= {
+        reference for reference in references(found) if "/schemas/" in reference
+    }
+    etag = reply.headers["etag"]
+    await gateway.list_model(MODEL_A, CONTRACT_DIGITS, live=1)  # another model: nothing of it is here
+    again = await gateway.client.get("/openapi.json", params={"model": "Digits"}, headers={"If-None-Match": etag})
+    assert again.status_code == 304
+    refused = await gateway.client.get("/openapi.json", params={"model": "None"})
+    assert (refused.status_code, refused.json()["code"]) == (404, "unknown_model")
+
+
+async def test_the_index_lists_the_models_without_their_operations(gateway: LocalGateway) -> None:
+    await gateway.list_model(MODEL_A, CONTRACT_A, live=1)
+    await gateway.list_model(ModelName("Streams"), STREAMING, live=1)
+    found = (await gateway.client.get("/openapi.json", params={"index": "true"})).json()
+    assert [(each["name"], each["request"], each["streaming"]) for each in found["x-hub-models"]] == [
+        ("ModelA", CONTRACT_A.request, False),
+        ("Streams", STREAMING.request, True),
+    ]
+    assert not [path for path in found["paths"] if "ModelA" in path or "Streams" in path]
+    assert "/v1/models/{model}" in found["paths"]
+
+
+async def test_the_page_shows_all_models_up_to_a_number_and_then_their_index(
+    gateway: LocalGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hub.gateway.routes.pages.MODELS_ON_A_PAGE", 1)
+    await gateway.list_model(MODEL_A, CONTRACT_A, live=1)
+    assert 'data-openapi="/openapi.json" data-most="1"' in (await gateway.client.get("/docs")).text
+    await gateway.list_model(DIGITS, CONTRACT_DIGITS, live=1)
+    assert 'data-openapi="/openapi.json?index=true" data-most="0"' in (await gateway.client.get("/docs")).text
+    one = (await gateway.client.get("/docs", params={"model": "a&b"})).text
+    assert 'data-openapi="/openapi.json?model=a%26b" data-most="0"' in one
+
+
 async def test_every_route_is_described_and_every_description_is_a_route(gateway: LocalGateway) -> None:
     app = gateway_app(gateway.parts)
     routes = {

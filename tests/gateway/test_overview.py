@@ -45,6 +45,33 @@ async def test_the_overview_joins_models_with_their_queues(gateway: LocalGateway
     assert [(each["concurrency"], each["max_batch_size"]) for each in (digits, model_a)] == [(1, 1), (3, 64)]
 
 
+async def test_a_page_of_the_overview_has_the_models_that_were_asked_for_and_the_totals_of_all(
+    gateway: LocalGateway,
+) -> None:
+    for name in ("Ab", "Bb", "Cb", "Dd"):
+        await gateway.model(ModelName(name), live=1)
+    for name in ("Bb", "Cb", "Cb"):
+        await gateway.client.post(f"/v1/models/{name}/tasks", json={})
+    await gateway.parts.queues.poll()
+
+    async def names(**parameters: str | int) -> list[str]:
+        overview = (await gateway.client.get("/v1/overview", params=parameters)).json()
+        assert (overview["totals"]["known"], overview["totals"]["active"], overview["totals"]["waiting"]) == (4, 4, 3)
+        assert overview["matching"] == (3 if parameters.get("name") == "B" else 4)
+        return [model["name"] for model in overview["models"]]
+
+    assert await names() == ["Ab", "Bb", "Cb", "Dd"]
+    assert await names(sort="waiting") == ["Cb", "Bb", "Ab", "Dd"]
+    assert await names(sort="waiting", name="B", offset=1, limit=2) == ["Bb", "Ab"]
+    assert await names(limit=1, offset=4) == []
+
+
+@pytest.mark.parametrize("query", ["sort=size", "limit=-1", "offset=-1", "limit=many"])
+@pytest.mark.parametrize("path", ["/v1/overview", "/v1/overview/events"])
+async def test_invalid_pages_of_the_overview_are_refused(gateway: LocalGateway, path: str, query: str) -> None:
+    assert (await gateway.client.get(f"{path}?{query}")).status_code == 400
+
+
 async def test_a_queue_that_does_not_exist_is_null(gateway: LocalGateway) -> None:
     await gateway.list_model(ModelName("Ghost"), CONTRACT_A, live=1)
     assert (await gateway.client.get("/v1/overview")).json()["models"][0]["queue"] is None

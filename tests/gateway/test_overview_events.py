@@ -55,6 +55,27 @@ async def test_a_later_client_gets_the_history(gateway: LocalGateway) -> None:
     assert (model["name"], model["live"]) == ("ModelA", [1] * len(history.data["times"]))
 
 
+async def test_a_page_of_the_stream_gets_the_history_of_models_that_come_into_it(gateway: LocalGateway) -> None:
+    for name in ("B", "C", "D"):
+        await gateway.model(ModelName(name))
+    watch(gateway)
+    await gateway.parts.sampler.wait_for_newer(0)
+    async with serving(gateway) as url, events(url, f"{PATH}?limit=2") as stream:
+        first = await expect(stream, "history")
+        sample = await expect(stream, "sample")
+        await gateway.model(ModelName("A"))
+        event = await stream.next()
+        while event is not None and event.name == "sample":  # of before the change
+            event = await stream.next()
+        later = await expect(stream, "sample")
+    assert event is not None
+    assert event.name == "history"
+    for history, own, names in ((first, sample, ["B", "C"]), (event, later, ["A", "B"])):
+        assert [model["name"] for model in history.data["models"]] == names
+        assert [model["name"] for model in own.data["models"]] == names
+    assert later.data["totals"]["known"] == later.data["matching"] == 4
+
+
 @pytest.mark.parametrize("apart", [pytest.param(0.1, id="right after another"), pytest.param(0.0, id="in the silence")])
 async def test_a_change_of_the_list_is_a_sample_at_once(
     gateway: LocalGateway, monkeypatch: pytest.MonkeyPatch, apart: float

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from hub.gateway.dashboard.sampler import MAX_MODELS, MAX_SAMPLES, PERIOD, SERIES, TimeSeries
@@ -9,6 +11,7 @@ from hub.gateway.schemas import (
     InstanceCountsBody,
     ModelOverviewBody,
     OverviewBody,
+    OverviewTotalsBody,
     QuantilesBody,
     QueueOverviewBody,
     ThroughputBody,
@@ -36,57 +39,74 @@ def model(name: str, *, live: int = 1, ready: int | None = 0) -> ModelOverviewBo
     )
 
 
+async def decoded(history: TimeSeries) -> dict[str, Any]:
+    found: dict[str, Any] = msgspec.json.decode(await history.encode())
+    return found
+
+
 def sample(at: float, *models: ModelOverviewBody) -> OverviewBody:
-    return OverviewBody(at=moment(at), registry=True, broker=True, figures=True, models=models)
+    totals = OverviewTotalsBody.of(models)
+    return OverviewBody(at=moment(at), registry=True, broker=True, figures=True, models=models, totals=totals)
 
 
-def test_columns_are_as_long_as_the_times_and_null_where_there_was_no_value() -> None:
+async def test_columns_are_as_long_as_the_times_and_null_where_there_was_no_value() -> None:
     history = TimeSeries()
     history.add(sample(0, model("A", ready=3)))
     history.add(sample(2, model("A", ready=None), model("B", ready=7)))
     history.add(sample(4, model("B", ready=8)))
-    body = history.body()
-    a, b = body.models
-    assert body.times == (0.0, 2.0, 4.0)
-    assert (a.name, a.ready, a.live) == ("A", (3, None, None), (1, 1, None))
-    assert (b.name, b.ready, b.oldest) == ("B", (None, 7, 8), (None, 0.25, 0.25))
-    assert b.finished == (None, 1.5, 1.5)
-    assert b.run == (None, None, None)
+    body = await decoded(history)
+    a, b = body["models"]
+    assert body["times"] == [0.0, 2.0, 4.0]
+    assert (a["name"], a["ready"], a["live"]) == ("A", [3, None, None], [1, 1, None])
+    assert (b["name"], b["ready"], b["oldest"]) == ("B", [None, 7, 8], [None, 0.25, 0.25])
+    assert b["finished"] == [None, 1.5, 1.5]
+    assert b["run"] == [None, None, None]
+    assert body["totals"] == {"active": [1, 2, 1], "failed": [0, 0, 0]}
 
 
-def test_a_sample_that_follows_soon_replaces_the_last_one() -> None:
+async def test_a_sample_that_follows_soon_replaces_the_last_one() -> None:
     history = TimeSeries()
     for at, ready in ((0.0, 1), (2.0, 2), (2.3, 3), (4.0, 4)):
         history.add(sample(at, model("A", ready=ready)))
-    body = history.body()
-    assert (body.times, body.models[0].ready) == ((0.0, 2.3, 4.0), (1, 3, 4))
+    body = await decoded(history)
+    assert (body["times"], body["models"][0]["ready"]) == ([0.0, 2.3, 4.0], [1, 3, 4])
 
 
-def test_the_series_are_bounded_and_models_without_values_are_dropped() -> None:
+async def test_the_series_are_bounded_and_models_without_values_are_dropped() -> None:
     history = TimeSeries()
     history.add(sample(0, model("Old"), model("A")))
     for number in range(1, MAX_SAMPLES + 10):
         history.add(sample(number * PERIOD, model("A", ready=number)))
-    body = history.body()
-    assert [found.name for found in body.models] == ["A"]
-    assert len(body.times) == len(body.models[0].ready) == MAX_SAMPLES
-    assert body.models[0].ready[-1] == MAX_SAMPLES + 9
-    assert body.times[-1] - body.times[0] == (MAX_SAMPLES - 1) * PERIOD
+    body = await decoded(history)
+    assert [found["name"] for found in body["models"]] == ["A"]
+    assert len(body["times"]) == len(body["models"][0]["ready"]) == MAX_SAMPLES
+    assert body["models"][0]["ready"][-1] == MAX_SAMPLES + 9
+    assert body["times"][-1] - body["times"][0] == (MAX_SAMPLES - 1) * PERIOD
 
 
-def test_fifty_models_take_less_than_two_megabytes_and_are_sent_in_less_than_one() -> None:
+async def test_fifty_models_take_less_than_two_megabytes_and_are_sent_in_less_than_one() -> None:
     history = TimeSeries()
     names = [f"Model{number}" for number in range(50)]
     for number in range(MAX_SAMPLES):
         history.add(sample(number * PERIOD, *(model(name, ready=number) for name in names)))
     statistics = history.statistics()
     assert (statistics.samples, statistics.models) == (MAX_SAMPLES, 50)
-    assert statistics.size == 8 * MAX_SAMPLES * (50 * len(SERIES) + 1)
+    assert statistics.size == 8 * MAX_SAMPLES * (50 * len(SERIES) + 3)
     assert statistics.size < 2_000_000
-    assert len(msgspec.json.encode(history.body())) < 1_000_000
+    assert len(await history.encode()) < 1_000_000
 
 
 def test_no_more_models_than_the_limit_have_a_history() -> None:
     history = TimeSeries()
     history.add(sample(0, *(model(f"M{number}") for number in range(MAX_MODELS + 3))))
     assert history.statistics().models == MAX_MODELS
+
+
+async def test_a_part_has_the_series_of_the_models_that_were_asked_for_and_the_totals_of_all() -> None:
+    history = TimeSeries()
+    history.add(sample(0, model("A"), model("B"), model("C")))
+    part = history.part(["C", "None", "A"])
+    history.add(sample(2, model("A"), model("B"), model("C")))  # the copy stays as it is
+    body = await decoded(part)
+    assert [(found["name"], found["live"]) for found in body["models"]] == [("A", [1]), ("C", [1])]
+    assert body["totals"]["active"] == [3]

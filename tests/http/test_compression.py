@@ -68,6 +68,28 @@ async def test_large_replies_are_compressed_in_a_thread(
     assert [thread != get_ident() for thread in threads] == [apart]
 
 
+async def test_a_large_document_with_a_strong_etag_is_compressed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    compress = gzip.compress
+
+    def noted(content: bytes, **options: Any) -> bytes:
+        sizes.append(len(content))
+        return compress(content, **options)
+
+    monkeypatch.setattr(gzip, "compress", noted)
+    async with asking() as client:
+        for size in (len(LARGE), len(LARGE), IN_THREAD, IN_THREAD, len(LARGE) - 1, len(LARGE)):
+            assert (await client.get(f"/document/{size}", headers=GZIP)).content == LARGE[:size]
+    assert sizes == [len(LARGE), IN_THREAD, IN_THREAD, len(LARGE) - 1]
+
+
+async def test_few_documents_are_kept_compressed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hub.http.middleware.compression.KEPT", 2)
+    async with asking() as client:
+        for size in (*range(IN_THREAD + 1, IN_THREAD + 5), IN_THREAD + 1):
+            assert (await client.get(f"/document/{size}", headers=GZIP)).content == LARGE[:size]
+
+
 async def test_small_replies_are_not_compressed_and_none_is_where_that_is_off() -> None:
     async with asking() as client, asking(compress_above=0) as never, asking(compress_above=10) as early:
         for asked, path in ((client, f"/document/{COMPRESS_ABOVE - 1}"), (never, f"/document/{len(LARGE)}")):

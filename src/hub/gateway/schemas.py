@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from msgspec import UNSET, Raw, Struct, UnsetType
@@ -267,14 +268,53 @@ class ModelOverviewBody(Struct, frozen=True, kw_only=True):
     max_batch_size: int = 1
 
 
+class OverviewTotalsBody(Struct, frozen=True, kw_only=True):
+    """Sums over all models; see `ModelOverviewBody`. `null` where no model has the number.
+
+    Attributes:
+        known: Models that the registry remembers.
+        active: Models with a live instance.
+        failed: Tasks that have ended failed, expired or dead since the gateway started.
+    """
+
+    known: int = 0
+    active: int = 0
+    live: int = 0
+    waiting: int | None = None
+    finished_per_second: float | None = None
+    failed: int | None = None
+
+    @classmethod
+    def of(cls, models: Sequence[ModelOverviewBody]) -> OverviewTotalsBody:
+        queues = [model.queue for model in models if model.queue is not None]
+        work = [model.work for model in models if model.work is not None]
+        rates = [each.finished_per_second for each in work if each.finished_per_second is not None]
+        return cls(
+            known=len(models),
+            active=sum(model.active for model in models),
+            live=sum(model.live for model in models),
+            waiting=sum(queue.ready for queue in queues) if queues else None,
+            finished_per_second=rounded(sum(rates)) if rates else None,
+            failed=sum(each.failed for each in work) if work else None,
+        )
+
+
 class OverviewBody(Struct, frozen=True, kw_only=True):
-    """The dashboard. `registry`, `broker` and `figures` say whether the data from them is up to date."""
+    """The dashboard. `registry`, `broker` and `figures` say whether the data from them is up to date.
+
+    Attributes:
+        models: Those that were asked for.
+        totals: Of all models; a gateway of an earlier release does not send it.
+        matching: How many models the filter leaves, on all pages.
+    """
 
     at: datetime
     registry: bool
     broker: bool
     figures: bool
     models: tuple[ModelOverviewBody, ...]
+    totals: OverviewTotalsBody = OverviewTotalsBody()
+    matching: int = 0
 
 
 Numbers = tuple[float | None, ...]
@@ -295,15 +335,23 @@ class ModelSeriesBody(Struct, frozen=True, kw_only=True):
     wait: Numbers
 
 
+class TotalSeriesBody(Struct, frozen=True, kw_only=True):
+    """The columns of `OverviewTotalsBody`."""
+
+    active: Numbers
+    failed: Numbers
+
+
 class TimeSeriesBody(Struct, frozen=True, kw_only=True):
     """The overview of the last quarter of an hour; `times` are Unix seconds, `period` apart when nothing changed.
 
-    `run` and `wait` of a model are 95th percentiles, `failed` is the count of `ThroughputBody`.
+    `run` and `wait` of a model are 95th percentiles, `failed` is the count of `ThroughputBody`. The totals are of all models.
     """
 
     period: float
     times: tuple[float, ...]
-    models: tuple[ModelSeriesBody, ...]
+    totals: TotalSeriesBody
+    models: tuple[Raw, ...]
 
 
 class ListedInstanceBody(Struct, frozen=True, kw_only=True):

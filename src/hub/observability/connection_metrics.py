@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import final
 
-from prometheus_client.core import Metric
-from prometheus_client.registry import Collector
 from typing_extensions import override
 
 from hub.histogram import SIZES, Histogram
-from hub.observability.prometheus import counter, gauge, histogram
+from hub.observability.prometheus import MetricFamily, MetricSource, counter, gauge, histogram
 from hub.ports.broker import Broker
 from hub.ports.result_store import OperationStats, ResultStore
 
 
 @final
-class ConnectionCollector(Collector):
+class ConnectionCollector(MetricSource):
     """Collects the statistics of the broker and the store, without I/O. Components that share a connection report the same.
 
     Args:
@@ -35,7 +33,7 @@ class ConnectionCollector(Collector):
         self._before = dict.fromkeys(operations, none_yet)
 
     @override
-    def collect(self) -> Iterable[Metric]:
+    def collect(self) -> Iterable[MetricFamily]:
         broker, store = self._broker.statistics(), self._store.statistics()
         calls = {**self._before, **store.calls}
         yield gauge("hub_broker_connected", "1 while the broker is connected.", [], [([], broker.connected)])

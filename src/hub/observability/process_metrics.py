@@ -5,21 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import final
 
-from prometheus_client.core import Metric
-from prometheus_client.registry import Collector
 from typing_extensions import override
 
 from hub.http.serve.server_counts import LOAD
-from hub.observability.prometheus import counter, gauge
+from hub.observability.prometheus import MetricFamily, MetricSource, counter, gauge
 from hub.observability.watchdog import STALLS
 
 
 @final
-class ProcessCollector(Collector):
+class ProcessCollector(MetricSource):
     """Metrics of the event loops and the HTTP servers of this process."""
 
     @override
-    def collect(self) -> Iterable[Metric]:
+    def collect(self) -> Iterable[MetricFamily]:
         yield counter(
             "hub_loop_stalls",
             "Times that an event loop of this process was blocked for longer than a second.",

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Final, final
 
-from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector
 from typing_extensions import override
 
 from hub.histogram import Histogram
-from hub.observability.prometheus import counter, gauge, histogram
+from hub.observability.prometheus import MetricFamily, MetricSource, counter, gauge, histogram
 from hub.ports.directory import LoginLimits
+from hub.registry.client.views import ModelStatus
 from hub.registry.core.changes import Removal
 from hub.registry.core.ping_result import PingOk, PingRejected, PingResult
 from hub.registry.core.state import RegistryState
@@ -49,7 +48,7 @@ class PingCounters:
 
 
 @final
-class RegistrationCollector(Collector):
+class RegistrationCollector(MetricSource):
     """Contracts, limits of registration, and refused calls. Limits are labelled by the names of their settings."""
 
     def __init__(self, state: RegistryState, registration: RegistrationService, limits: LoginLimits) -> None:
@@ -58,7 +57,7 @@ class RegistrationCollector(Collector):
         self._limits = limits
 
     @override
-    def collect(self) -> Iterable[Metric]:
+    def collect(self) -> Iterable[MetricFamily]:
         yield gauge("hub_registry_contracts", "Contracts stored.", [], [([], len(self._state.contracts.keys()))])
         yield counter(
             "hub_registry_contracts_forgotten",
@@ -93,7 +92,7 @@ class RegistrationCollector(Collector):
 
 
 @final
-class LiveCollector(Collector):
+class LiveCollector(MetricSource):
     """Collects the current state from memory. A series ends with its model or instance; scraping does no I/O."""
 
     def __init__(
@@ -114,66 +113,65 @@ class LiveCollector(Collector):
         self._pings = pings
 
     @override
-    def collect(self) -> Iterable[Metric]:
-        yield from self._models()
-        yield from self._queues()
-        yield from self._pings_and_servers()
-        yield from self._leases()
-
-    def _models(self) -> Iterable[Metric]:
+    def collect(self) -> Iterable[MetricFamily]:
         models = self._state.models()
+        yield from self._models(models)
+        yield from self._queues(models)
+        yield from self._pings_and_servers()
+        yield from self._leases(models)
+
+    def _models(self, models: Sequence[ModelStatus]) -> Iterable[MetricFamily]:
         active = [model for model in models if model.active]
         yield gauge("hub_models", "Models with at least one live instance.", [], [([], len(active))])
         yield gauge(
             "hub_model_info",
             "1 for each model with a live instance.",
             ["model", "fingerprint"],
-            [([model.name, model.fingerprint], 1) for model in active],
+            (([model.name, model.fingerprint], 1) for model in active),
         )
         yield gauge(
             "hub_model_instances",
             "Instances by state: live, loading (in setup), not_consuming (answers, takes no tasks), suspect (misses pings).",
             ["model", "state"],
-            [
+            (
                 ([model.name, state], model.count(state))
                 for model in models
                 for state in (InstanceState if model.instances else ())
-            ],
+            ),
         )
 
-    def _queues(self) -> Iterable[Metric]:
-        models = self._state.models()
+    def _queues(self, models: Sequence[ModelStatus]) -> Iterable[MetricFamily]:
         queues = [(model.name, queue) for model in models if (queue := self._stats.queue(model)) is not None]
         yield gauge(
             "hub_queue_messages",
             "Messages in the queue of a model: ready (waiting) and unacked (delivered to instances).",
             ["model", "state"],
-            [
+            (
                 row
                 for name, queue in queues
                 for row in (([name, "ready"], queue.ready), ([name, "unacked"], queue.unacked))
-            ],
+            ),
         )
         for metric, text, rows in (
             (
                 "hub_queue_oldest_message_seconds",
                 "Maximum time that the oldest ready message of a model has waited; 0 without one.",
-                [([name], queue.oldest_seconds) for name, queue in queues],
+                (([name], queue.oldest_seconds) for name, queue in queues),
             ),
             (
                 "hub_queue_consumers",
                 "Consumers of the queue of a model.",
-                [([name], queue.consumers) for name, queue in queues],
+                (([name], queue.consumers) for name, queue in queues),
             ),
             (
                 "hub_dead_letters",
                 "Messages in the dead-letter queue of a model.",
-                [([name], queue.dead) for name, queue in queues],
+                (([name], queue.dead) for name, queue in queues),
             ),
         ):
             yield gauge(metric, text, ["model"], rows)
 
-    def _pings_and_servers(self) -> Iterable[Metric]:
+    def _pings_and_servers(self) -> Iterable[MetricFamily]:
         yield histogram(
             "hub_registry_ping_duration_seconds",
             "Time until an instance answered a ping.",
@@ -199,7 +197,7 @@ class LiveCollector(Collector):
             [(["directory"], self._sync.health.ok), (["broker"], self._queue_monitor.connected)],
         )
 
-    def _leases(self) -> Iterable[Metric]:
+    def _leases(self, models: Sequence[ModelStatus]) -> Iterable[MetricFamily]:
         yield gauge("hub_registry_leases", "Instances that this registry pings.", [], [([], len(self._state.leases))])
         yield gauge(
             "hub_registry_self_preservation",
@@ -217,7 +215,7 @@ class LiveCollector(Collector):
             "hub_registry_resubscribes",
             "Requests to instances that do not consume to subscribe to their queue again.",
             ["model"],
-            [([model.name], self._pinger.resubscribes.get(model.name, 0)) for model in self._state.models()],
+            (([model.name], self._pinger.resubscribes.get(model.name, 0)) for model in models),
         )
         yield counter(
             "hub_registry_removals",

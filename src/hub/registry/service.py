@@ -9,12 +9,12 @@ from typing import Final
 import structlog
 from anyio import TASK_STATUS_IGNORED, create_task_group, move_on_after
 from anyio.abc import TaskStatus
-from prometheus_client import CollectorRegistry
 
 from hub.concurrency.exceptions import collapse_exception_group
 from hub.errors import ConnectionLost, Undecodable
 from hub.http.serve.server import serve
 from hub.observability.process_metrics import ProcessCollector
+from hub.observability.prometheus import MetricsPage
 from hub.ports.broker import Broker
 from hub.ports.directory import Directory
 from hub.registry.core.networks import InstanceNetworks
@@ -62,8 +62,6 @@ async def run_registry(
         ConnectionLost: The directory is out of reach at the start; after that the registry reconnects.
     """
     networks = InstanceNetworks(settings.networks)
-    collectors = CollectorRegistry()
-    collectors.register(ProcessCollector())
     pings = PingCounters()
     aggregator = StatsAggregator()
     state = RegistryState(misses=settings.ping_misses, contract_mode=settings.contract_mode, on_stats=aggregator.add)
@@ -100,8 +98,11 @@ async def run_registry(
             state.on_model_forgotten += [aggregator.forget, pinger.forget]
             queues = QueueMonitor(state, broker, period=settings.depth_period)
             stats = StatsService(state, queues, aggregator)
-            collectors.register(LiveCollector(state, queues=queues, sync=sync, pinger=pinger, stats=stats, pings=pings))
-            collectors.register(RegistrationCollector(state, registration, settings.login_limits))
+            metrics = MetricsPage(
+                ProcessCollector(),
+                LiveCollector(state, queues=queues, sync=sync, pinger=pinger, stats=stats, pings=pings),
+                RegistrationCollector(state, registration, settings.login_limits),
+            )
             app = registry_app(
                 state=state,
                 registration=registration,
@@ -110,7 +111,7 @@ async def run_registry(
                 history=directory.history,
                 queues=queues,
                 stats=stats,
-                collectors=collectors,
+                metrics=metrics,
                 token=settings.token,
                 hosts=settings.hosts.known_as(settings.registry_host),
             )

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import final
+from typing import Final, final
+
+from anyio.lowlevel import checkpoint
 
 from hub.registry.client.schemas import ModelStatsBody, QueueBody, StatsBody
 from hub.registry.client.views import ModelStatus
 from hub.registry.core.state import RegistryState
 from hub.registry.core.stats_aggregator import StatsAggregator
 from hub.registry.tasks.queue_monitor import QueueMonitor
+
+_SLICE: Final = 200
+"""Models that are read in one go: about 2 ms."""
 
 
 @final
@@ -26,16 +31,21 @@ class StatsService:
         self._queues = queues
         self._aggregator = aggregator
 
-    def all(self) -> StatsBody:
-        """The statistics of every known model, by name."""
-        return StatsBody(at=self._state.now(), models=tuple(map(self._of, self._state.models())))
+    async def all(self) -> StatsBody:
+        """The statistics of every known model, by name. Other tasks run meanwhile."""
+        at, bodies = self._state.now(), list[ModelStatsBody]()
+        for number, model in enumerate(self._state.models(), 1):
+            bodies.append(self._of(model))
+            if number % _SLICE == 0:
+                await checkpoint()
+        return StatsBody(at=at, models=tuple(bodies))
 
     def queue(self, model: ModelStatus) -> QueueBody | None:
         """The queue of a model; `None` while the broker is out of reach, or when the queue does not exist."""
         depth = self._queues.depths.get(model.name)
         if depth is None:
             return None
-        newest = self._aggregator.totals(model.name).newest_task_created_at
+        newest = self._aggregator.newest_task_created_at(model.name)
         newest_age = None if newest is None else self._state.now() - newest
         oldest = self._queues.oldest_age(model.name, newest_age=newest_age) if depth.ready else 0.0
         return QueueBody(

@@ -40,7 +40,7 @@ Place = Literal["dashboard", "models", "tasks", "docs", ""]
 
 
 def swagger_page(
-    title: str, openapi_url: str, *, site: bool = False, if_none_match: str | None = None
+    title: str, openapi_url: str, *, site: bool = False, most: int = 0, if_none_match: str | None = None
 ) -> Response[bytes]:
     """Swagger UI, served from this package.
 
@@ -50,10 +50,12 @@ def swagger_page(
     Args:
         title: Of the page.
         openapi_url: Where the document is.
+        most: Models that the page can show; it loads itself again when there are more. 0: any number.
         site: Whether the server has the other pages too, so that this one leads to them.
         if_none_match: What the browser has already.
     """
-    html = _filled("docs.html", title=title, openapi_url=openapi_url, raw={"header": _header("docs") if site else ""})
+    header = _header("docs") if site else ""
+    html = _filled("docs.html", title=title, openapi_url=openapi_url, most=str(most), raw={"header": header})
     return _reply(html, _SWAGGER_POLICY, if_none_match)
 
 

@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Final, final
 
 import structlog
+from anyio.lowlevel import checkpoint
 
 from hub.concurrency.periodic import every
 from hub.errors import ConnectionLost
@@ -26,6 +27,8 @@ WINDOW: Final = 30.0
 
 FAILURES: Final = (TaskState.FAILED, TaskState.EXPIRED, TaskState.DEAD)
 """The outcomes that count as failures. A cancelled task is none."""
+
+_TERMINAL: Final = tuple(state for state in TaskState if state.terminal)
 
 _log = structlog.get_logger("hub.gateway")
 
@@ -79,6 +82,8 @@ def throughput(samples: Sequence[CounterSample]) -> Throughput:
     seconds = last.at - first.at
     if seconds <= 0:
         return Throughput(in_flight=last.in_flight)
+    if _unchanged(first, samples[1]):
+        seconds = min(seconds, max(WINDOW, last.at - samples[1].at))  # nothing ended before the window began
     steps = list(pairwise(samples))
     return Throughput(
         in_flight=last.in_flight,
@@ -87,6 +92,10 @@ def throughput(samples: Sequence[CounterSample]) -> Throughput:
         run_time=_quantiles([sample.run_time for sample in samples]),
         queue_time=_quantiles([sample.queue_time for sample in samples]),
     )
+
+
+def _unchanged(before: CounterSample, after: CounterSample) -> bool:
+    return (before.outcomes, before.run_time, before.queue_time) == (after.outcomes, after.run_time, after.queue_time)
 
 
 def outcomes_between(before: CounterSample, after: CounterSample, states: Iterable[TaskState] = TaskState) -> int:
@@ -138,9 +147,15 @@ class SampleWindow:
     def __init__(self) -> None:
         self._samples: dict[ModelName, deque[CounterSample]] = {}
         self._failed: dict[ModelName, int] = {}
+        self._resting: set[ModelName] = set()
+        self._throughput: dict[ModelName, Throughput] = {}
 
     def add(self, samples: Mapping[ModelName, CounterSample]) -> None:
-        """Adds one sample of each model; models without one are forgotten."""
+        """Adds one sample of each model; models without one are forgotten.
+
+        Of samples in a row that differ in their time only, the first and the last are kept: the counters change with the
+        pings, and those of most models seldom.
+        """
         kept: dict[ModelName, deque[CounterSample]] = {}
         for name, sample in samples.items():
             past = self._samples.get(name)
@@ -149,17 +164,26 @@ class SampleWindow:
             elif past[-1].at < sample.at:
                 self._failed[name] = self._failed.get(name, 0) + outcomes_between(past[-1], sample, FAILURES)
             if not past or past[-1].at < sample.at:
-                past.append(sample)
+                unchanged = bool(past) and _unchanged(past[-1], sample)
+                if unchanged and name in self._resting and len(past) > 1:
+                    past[-1] = sample
+                else:
+                    past.append(sample)
+                    (self._resting.add if unchanged else self._resting.discard)(name)
             while len(past) > 2 and past[1].at <= sample.at - WINDOW:
                 past.popleft()
             kept[name] = past
         self._samples = kept
+        self._throughput = {}
+        self._resting &= kept.keys()
         self._failed = {name: count for name, count in self._failed.items() if name in kept}
 
     def throughput(self, name: ModelName) -> Throughput | None:
-        """The work of the model; `None` without a sample."""
+        """The work of the model; `None` without a sample. The same object until the next samples."""
         samples = self._samples.get(name)
-        return throughput(samples) if samples else None
+        if not samples:
+            return None
+        return self._throughput.get(name) or self._throughput.setdefault(name, throughput(samples))
 
     def failed(self, name: ModelName) -> int:
         """Tasks of the model that have failed since the first sample."""
@@ -197,9 +221,11 @@ class ModelStats:
             except (ConnectionLost, RegistryRefused) as error:
                 self.mark_stale(str(error))
             else:
+                await checkpoint()  # between the parts of the work for many models, others run
+                samples = {ModelName(stats.model): self._sample(body.at, stats) for stats in body.models}
+                await checkpoint()
                 self.update(
-                    {ModelName(stats.model): self._sample(body.at, stats) for stats in body.models},
-                    {ModelName(stats.model): _backlog(stats.queue) for stats in body.models if stats.queue},
+                    samples, {ModelName(stats.model): _backlog(stats.queue) for stats in body.models if stats.queue}
                 )
 
     def update(self, samples: Mapping[ModelName, CounterSample], backlogs: Mapping[ModelName, QueueBacklog]) -> None:
@@ -227,8 +253,7 @@ class ModelStats:
     def _sample(self, at: float, stats: ModelStatsBody) -> CounterSample:
         outcomes = {
             state: stats.outcomes.get(state, 0) + self._outcomes.get((ModelName(stats.model), state), 0)
-            for state in TaskState
-            if state.terminal
+            for state in _TERMINAL
         }
         return CounterSample(
             at=at,

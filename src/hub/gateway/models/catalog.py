@@ -124,6 +124,7 @@ class Catalog:
         self._received = False
         self._known: Mapping[ModelName, KnownModel] = {}
         self._served: dict[ModelName, ServedModel] = {}
+        self._listed: tuple[ServedModel, ...] = ()
         self._changed = Notifier()
 
     @property
@@ -138,8 +139,8 @@ class Catalog:
 
     @property
     def served(self) -> Sequence[ServedModel]:
-        """The models that are alive, by name; empty before the first list."""
-        return [self._served[name] for name in sorted(self._served)]
+        """The models that are alive, by name; empty before the first list. The same object until it changes."""
+        return self._listed
 
     async def run(self) -> None:
         """Receives one list after the other. Never returns.
@@ -190,6 +191,11 @@ class Catalog:
         self._codecs.reserve(len(snapshot.models))
         served: dict[ModelName, ServedModel] = {}
         for name, known in snapshot.models.items():
+            before = self._served.get(name)
+            if before is not None and before.known is known:  # as most are after a change of one
+                served[name] = before
+                self._codecs.keep(known.contract)
+                continue
             codec = await self._codecs.compile(name, known.contract)
             if codec is not None and known.live:
                 served[name] = ServedModel(known=known, codec=codec)
@@ -198,4 +204,5 @@ class Catalog:
         for name in self._served.keys() - served.keys():
             _log.info("model is gone", model=name)
         self._known, self._served, self._received = snapshot.models, served, True
+        self._listed = tuple(served[name] for name in sorted(served))
         self._changed.notify()

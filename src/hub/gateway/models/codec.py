@@ -176,6 +176,11 @@ class CodecResolver:
         """The codec of this contract if it is in the cache."""
         return self._codecs.get(fingerprint)
 
+    def keep(self, contract: Contract) -> None:
+        """Counts the contract as used now, so that its codec is dropped later than those of former contracts."""
+        if contract.fingerprint in self._codecs:
+            self._codecs.move_to_end(contract.fingerprint)
+
     async def compile(self, model: ModelName, contract: Contract) -> Codec | None:
         """The codec of a contract that the registry has accepted; `None` if it cannot be compiled here."""
         codec = self._codecs.get(contract.fingerprint)

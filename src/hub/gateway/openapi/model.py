@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
 from typing import Final
 
 import msgspec
@@ -51,13 +53,29 @@ _TASK_HEADERS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ModelDescription:
-    """The OpenAPI members that a model adds, by their keys; encoded once for each contract."""
+    """The OpenAPI members that a model adds, encoded once for each contract.
 
-    tag: msgspec.Raw
-    paths: dict[str, msgspec.Raw]
-    schemas: dict[str, msgspec.Raw]
+    Attributes:
+        tag: One element of `tags`, with a comma behind it.
+        paths: Members of `paths`, with a comma behind each.
+        schemas: Members of `components.schemas`, by their names.
+        version: A digest of all of it.
+    """
+
+    tag: bytes
+    paths: bytes
+    schemas: Mapping[str, msgspec.Raw]
+
+    @cached_property
+    def members(self) -> Mapping[str, bytes]:
+        """The members of `components.schemas` by their names, each with a comma in front."""
+        return {name: encoded_member(name, schema) for name, schema in self.schemas.items()}
+
+    @cached_property
+    def version(self) -> bytes:
+        return sha256(b"".join([self.tag, self.paths, *self.members.values()])).digest()
 
 
 def model_paths(model: ServedModel, suffix: str) -> ModelDescription:
@@ -69,46 +87,50 @@ def model_paths(model: ServedModel, suffix: str) -> ModelDescription:
     reply = (_stream if contract.streaming else _response)(contract.response, schemas.response)
     with_outcome = _json_response("With `Prefer: wait`: the task with its outcome.", "Task", "Preference-Applied")
     accepted = _json_response("Accepted: the task has an id and will end in an outcome.", "Accepted")
-    return ModelDescription(
-        tag=_raw({"name": name, "description": f"`{contract.request}` → `{contract.response}`\n\n{comment}".strip()}),
-        paths={
-            f"/v1/models/{name}": _raw(
-                {
-                    "get": _reading(name, f"read{suffix}"),
-                    "post": {
-                        **_operation(
-                            model, f"call{suffix}", f"Call {name} and wait for its response", schemas.request, example
-                        ),
-                        **({"parameters": _parameters(model, _STREAM_PARAMETERS)} if contract.streaming else {}),
-                        "description": _STREAMED + _CALLED if contract.streaming else _CALLED,
-                        "responses": {
-                            "200": reply,
-                            **({"406": {"$ref": "#/components/responses/TaskProblem"}} if contract.streaming else {}),
-                            "409": {"$ref": "#/components/responses/CallConflict"},
-                            "502": {"$ref": "#/components/responses/TaskProblem"},
-                            "504": {"$ref": "#/components/responses/TaskProblem"},
-                            **_problems(),
-                        },
+    paths = {
+        f"/v1/models/{name}": _raw(
+            {
+                "get": _reading(name, f"read{suffix}"),
+                "post": {
+                    **_operation(
+                        model, f"call{suffix}", f"Call {name} and wait for its response", schemas.request, example
+                    ),
+                    **({"parameters": _parameters(model, _STREAM_PARAMETERS)} if contract.streaming else {}),
+                    "description": _STREAMED + _CALLED if contract.streaming else _CALLED,
+                    "responses": {
+                        "200": reply,
+                        **({"406": {"$ref": "#/components/responses/TaskProblem"}} if contract.streaming else {}),
+                        "409": {"$ref": "#/components/responses/CallConflict"},
+                        "502": {"$ref": "#/components/responses/TaskProblem"},
+                        "504": {"$ref": "#/components/responses/TaskProblem"},
+                        **_problems(),
+                    },
+                },
+            }
+        ),
+        f"/v1/models/{name}/tasks": _raw(
+            {
+                "post": {
+                    **_operation(model, f"submit{suffix}", f"Give {name} a task", schemas.request, example),
+                    "description": "The reply comes as soon as the task is on the queue, or with "
+                    "`Prefer: wait=N` when it has ended.",
+                    "responses": {
+                        "200": with_outcome,
+                        "202": accepted,
+                        "409": {"$ref": "#/components/responses/Conflict"},
+                        **_problems(),
                     },
                 }
-            ),
-            f"/v1/models/{name}/tasks": _raw(
-                {
-                    "post": {
-                        **_operation(model, f"submit{suffix}", f"Give {name} a task", schemas.request, example),
-                        "description": "The reply comes as soon as the task is on the queue, or with "
-                        "`Prefer: wait=N` when it has ended.",
-                        "responses": {
-                            "200": with_outcome,
-                            "202": accepted,
-                            "409": {"$ref": "#/components/responses/Conflict"},
-                            **_problems(),
-                        },
-                    }
-                }
-            ),
-            f"/v1/models/{name}/batches": _raw({"post": _batch(model, f"batch{suffix}", example)}),
-        },
+            }
+        ),
+        f"/v1/models/{name}/batches": _raw({"post": _batch(model, f"batch{suffix}", example)}),
+    }
+    return ModelDescription(
+        tag=bytes(
+            _raw({"name": name, "description": f"`{contract.request}` → `{contract.response}`\n\n{comment}".strip()})
+        )
+        + b",",
+        paths=msgspec.json.encode(paths)[1:-1] + b",",
         schemas={key: _raw(schema) for key, schema in schemas.components.items()},
     )
 
@@ -243,6 +265,11 @@ def _headers(components: Mapping[str, str]) -> dict[str, object]:
 def _problems() -> dict[str, object]:
     own = {status: {"$ref": f"#/components/responses/{name}"} for status, name in _PROBLEMS.items()}
     return {**refusals("post", body=True), **own}
+
+
+def encoded_member(name: str, value: msgspec.Raw) -> bytes:
+    """A member of an object, with a comma in front."""
+    return b",%s:%s" % (msgspec.json.encode(name), bytes(value))
 
 
 def _raw(value: object) -> msgspec.Raw:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from hashlib import sha256
 from typing import Final, final
 
 import msgspec
+
+_REMEMBERED: Final = 1 << 15
+"""Names whose forms are kept: all of them are needed after each change of the models."""
 
 _PREFIX: Final = "#/components/schemas/"
 _REFERENCE: Final = re.compile(rb'"\$ref":"#/components/schemas/([^"]+)"')
@@ -15,6 +19,7 @@ _REFERENCE: Final = re.compile(rb'"\$ref":"#/components/schemas/([^"]+)"')
 ComponentSchemas = Mapping[str, msgspec.Raw]
 
 
+@lru_cache(_REMEMBERED)
 def folded(name: str) -> str:
     """The name as code generators may write it: they drop punctuation, and some file systems ignore case."""
     return "".join(letter for letter in name.lower() if letter.isalnum())
@@ -29,11 +34,15 @@ def operation_suffixes(models: Iterable[str]) -> dict[str, str]:
     taken = set[str]()
     suffixes: dict[str, str] = {}
     for name in sorted(models):
-        parts = [part for part in re.split(r"[^A-Za-z0-9]+", name) if part]
-        suffix = _free("".join(part[0].upper() + part[1:] for part in parts), name, taken)
+        suffix = _free(_camel_case(name), name, taken)
         taken.add(folded(suffix))
         suffixes[name] = suffix
     return suffixes
+
+
+@lru_cache(_REMEMBERED)
+def _camel_case(name: str) -> str:
+    return "".join(part[0].upper() + part[1:] for part in re.split(r"[^A-Za-z0-9]+", name) if part)
 
 
 @final
@@ -44,7 +53,7 @@ class SharedSchemas:
         ours: Components that belong to no model.
 
     Attributes:
-        schemas: All components by their names in the document.
+        schemas: All components by their names in the document: `ours`, then those of the models.
     """
 
     def __init__(self, ours: ComponentSchemas) -> None:
@@ -52,6 +61,28 @@ class SharedSchemas:
         self._taken = set(map(folded, ours))
         self._originals: dict[str, msgspec.Raw] = {}
         self._names: dict[str, str] = {}
+
+    def add_as_they_are(self, own: ComponentSchemas) -> Sequence[str] | None:
+        """Adds the components of a model if none of them has to be renamed, as is usual: much faster than `add`.
+
+        Returns:
+            The names of those that were not there; `None`, and adds nothing, if one has to be renamed.
+        """
+        originals, names = self._originals, self._names
+        new: list[str] = []
+        for name, schema in own.items():
+            if name not in originals:
+                new.append(name)
+            elif names[name] != name or originals[name] != schema:
+                return None
+        keys = [*map(folded, new)]
+        if not self._taken.isdisjoint(keys) or len({*keys}) < len(keys):
+            return None
+        self._taken.update(keys)
+        for name in new:
+            originals[name] = self.schemas[name] = own[name]
+            names[name] = name
+        return new
 
     def add(self, model: str, own: ComponentSchemas) -> Mapping[str, str]:
         """Adds the components that a model refers to.
@@ -74,7 +105,8 @@ class SharedSchemas:
             self._originals[wanted[name]] = own[name]
         changed = {name: self._names[wanted[name]] for name in own if self._names[wanted[name]] != name}
         for name in new:
-            self.schemas[self._names[wanted[name]]] = _titled(renamed(own[name], changed), name, changed)
+            schema = _titled(renamed(own[name], changed), name, changed) if changed else own[name]
+            self.schemas[self._names[wanted[name]]] = schema
         return changed
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import inf
 from typing import Final, final
 
 import msgspec
-from anyio import sleep_forever
+from anyio import current_time, sleep_forever
 
 from hub.concurrency.retrying import ExponentialBackoff
 from hub.errors import ConnectionLost, HubError
 from hub.gateway.dashboard.sampler import OverviewSampler
+from hub.gateway.dashboard.view import OverviewView
 from hub.gateway.models.codec import CodecResolver
 from hub.gateway.tasks.results import task_body
 from hub.gateway.tasks.service import TaskService
@@ -21,6 +24,9 @@ from hub.task import TaskRecord
 
 HEARTBEAT: Final = 15.0
 """Seconds without an event after which a comment is sent: less than the time after which proxies close a connection."""
+
+RANK_PERIOD: Final = 10.0
+"""Seconds after which models are put in order again, so that they do not change places with each sample."""
 
 RECONNECT: Final = 1.0
 """Seconds that a client waits before it connects again."""
@@ -88,23 +94,39 @@ class TaskEvents:
 class OverviewEvents:
     """Writes an event `history`, then an event `sample` for the newest sample and for each one that follows.
 
-    A client that reads slowly misses samples, and always gets the newest.
+    A client that reads slowly misses samples, and always gets the newest. When other models come into its view, a `history`
+    of these comes before their first sample; an order by a number is decided every `RANK_PERIOD`.
     """
 
-    def __init__(self, sampler: OverviewSampler, polls: LongPollRegistry) -> None:
+    def __init__(self, sampler: OverviewSampler, polls: LongPollRegistry, view: OverviewView = OverviewView()) -> None:  # noqa: B008 - immutable
         self._sampler = sampler
         self._polls = polls
+        self._view = view
 
     async def write(self, _body: RequestBody, write: Write) -> None:
         """Returns when the server drains."""
-        sampler, number = self._sampler, 0
+        sampler, view, number, ranked_at = self._sampler, self._view, 0, -inf
+        names: Sequence[str] = () if sampler.sample is None else view.names(sampler.sample)
         await write(retry(RECONNECT))
-        await write(event("history", sampler.history))
+        await write(event("history", await self._history(names)))
         while not self._polls.draining:
             with self._polls.wait_scope(HEARTBEAT):
                 await sampler.wait_for_newer(number)
-            if sampler.number == number:
+            sample = sampler.sample
+            if sample is None or sampler.number == number:
                 await write(comment("no change"))
-            else:
-                number = sampler.number
-                await write(event("sample", sampler.sample, identity=number))
+                continue
+            number = sampler.number
+            if view.is_all:
+                await write(event("sample", sampler.encoded, identity=number))
+                continue
+            if view.sort == "name" or current_time() >= ranked_at + RANK_PERIOD:
+                ranked_at, before, names = current_time(), names, view.names(sample)
+                if set(names) - set(before):
+                    await write(event("history", await self._history(names)))
+            await write(event("sample", msgspec.json.encode(view.part(sample, names)), identity=number))
+
+    async def _history(self, names: Sequence[str]) -> bytes:
+        """Of the models of the view; if these are all, of those too that are gone since."""
+        sample = self._sampler.sample
+        return await self._sampler.history(None if sample is None or len(names) == len(sample.models) else names)

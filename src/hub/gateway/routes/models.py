@@ -12,6 +12,7 @@ from litestar.params import FromPath, QueryParameter
 
 from hub.concurrency.offload import CONTRACT_WEIGHT, in_thread_if_large
 from hub.gateway.dashboard.sampler import OverviewSampler
+from hub.gateway.dashboard.view import OverviewView
 from hub.gateway.errors import BadParameter
 from hub.gateway.models.catalog import Catalog, ServedModel
 from hub.gateway.models.registry_queries import RegistryQueries, registry_timeout
@@ -73,15 +74,23 @@ async def show_model_contract(
 
 
 @get("/v1/overview")
-async def show_overview(sampler: NamedDependency[OverviewSampler]) -> Response[bytes]:
-    return json_reply(await sampler.overview.now(), headers=NO_STORE)
+async def show_overview(
+    request: HttpRequest,
+    sampler: NamedDependency[OverviewSampler],
+) -> Response[bytes]:
+    view = OverviewView.from_parameters(request.query_params)
+    sample = await sampler.overview.now()
+    return json_reply(view.part(sample, view.names(sample)), headers=NO_STORE)
 
 
 @get("/v1/overview/events")
 async def watch_overview(
-    sampler: NamedDependency[OverviewSampler], polls: NamedDependency[LongPollRegistry]
+    request: HttpRequest,
+    sampler: NamedDependency[OverviewSampler],
+    polls: NamedDependency[LongPollRegistry],
 ) -> Response[bytes]:
-    return DuplexStreamingResponse(OverviewEvents(sampler, polls).write, media_type=EVENT_STREAM)
+    view = OverviewView.from_parameters(request.query_params)
+    return DuplexStreamingResponse(OverviewEvents(sampler, polls, view).write, media_type=EVENT_STREAM)
 
 
 @get("/v1/instances")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from functools import partial
+from typing import Annotated, Final
 from urllib.parse import quote
 
 from litestar import Response, get
@@ -16,6 +17,9 @@ from hub.http.conditional import long_poll_reply
 from hub.http.dependencies import HttpRequest
 from hub.http.long_polling import LongPollRegistry
 from hub.web.pages import dashboard_page, models_page, swagger_page, task_page, tasks_page
+
+MODELS_ON_A_PAGE: Final = 50
+"""Live models up to which one page shows all of them; a browser takes 8 s to draw 200."""
 
 
 @get("/")
@@ -45,9 +49,18 @@ async def show_task_page(request: HttpRequest, task_id: FromPath[str]) -> Respon
 
 
 @get("/docs")
-async def show_docs(request: HttpRequest) -> Response[bytes]:
-    known = request.headers.get("if-none-match")
-    return swagger_page("hub API", "/openapi.json", site=True, if_none_match=known)
+async def show_docs(
+    request: HttpRequest, catalog: NamedDependency[Catalog], model: Annotated[str, QueryParameter()] = ""
+) -> Response[bytes]:
+    """All models on one page; if there are many, a list of them, each with a page of its own."""
+    url, title, most = "/openapi.json", "hub API", 0
+    if model:
+        url, title = f"{url}?model={quote(model, safe='')}", f"{model} · hub API"
+    elif len(catalog.served) > MODELS_ON_A_PAGE:
+        url = f"{url}?index=true"
+    else:
+        most = MODELS_ON_A_PAGE
+    return swagger_page(title, url, site=True, most=most, if_none_match=request.headers.get("if-none-match"))
 
 
 @get("/openapi.json")
@@ -56,11 +69,16 @@ async def show_description(
     document: NamedDependency[OpenApiDocument],
     catalog: NamedDependency[Catalog],
     polls: NamedDependency[LongPollRegistry],
+    model: Annotated[str, QueryParameter()] = "",
+    *,
+    index: Annotated[bool, QueryParameter()] = False,
 ) -> Response[bytes]:
+    """The whole document, that of one model, or that of none with an index of the models."""
+    render = partial(document.of_model, model) if model else document.index if index else document.current
 
     async def changed() -> None:
         await catalog.changed()
         await document.prepare()
 
     await document.prepare()
-    return await long_poll_reply(request, document.current, changed, polls.wait_scope)
+    return await long_poll_reply(request, render, changed, polls.wait_scope)

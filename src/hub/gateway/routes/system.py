@@ -56,5 +56,5 @@ async def show_readiness(health: NamedDependency[GatewayHealth]) -> Response[byt
 
 @get("/metrics")
 async def show_metrics(request: HttpRequest, metrics: NamedDependency[GatewayMetrics]) -> Response[bytes]:
-    content, media_type = metrics.exposition(request.headers.get("accept", ""))
+    content, media_type = await metrics.exposition(request.headers.get("accept", ""))
     return Response(content, media_type=media_type, headers=NO_STORE)

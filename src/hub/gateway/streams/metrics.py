@@ -7,18 +7,16 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import final
 
-from prometheus_client.core import Metric
-from prometheus_client.registry import Collector
 from typing_extensions import override
 
 from hub.gateway.models.catalog import Catalog
 from hub.histogram import SECONDS, Histogram
-from hub.observability.prometheus import counter, gauge, histogram
+from hub.observability.prometheus import MetricFamily, MetricSource, counter, gauge, histogram
 from hub.types import ModelName
 
 
 @final
-class StreamMetrics(Collector):
+class StreamMetrics(MetricSource):
     """Counts open streams, and the chunks that were sent; series of the streaming models that the registry knows.
 
     Args:
@@ -57,7 +55,7 @@ class StreamMetrics(Collector):
         found.observe(seconds)
 
     @override
-    def collect(self) -> Iterator[Metric]:
+    def collect(self) -> Iterator[MetricFamily]:
         models = sorted(name for name, known in self._catalog.known.items() if known.streaming)
         self._chunks = Counter({name: self._chunks[name] for name in models})
         self._first_chunks = {name: self._first_chunks.get(name) or Histogram(self._buckets) for name in models}

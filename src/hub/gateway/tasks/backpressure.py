@@ -100,17 +100,21 @@ class QueueLimiter:
         return self._depths
 
     async def run(self) -> None:
-        """Polls about once a `POLL_INTERVAL`, and when the list of models has changed. Never returns.
+        """Polls about once a `POLL_INTERVAL`, and new models when the list of models has changed. Never returns.
 
         A refusal makes the next poll come after a `FULL_POLL_INTERVAL`, so that further ones need not wait for one.
         """
         while True:
             await self.poll(FULL_POLL_INTERVAL / 2)
             with move_on_after(POLL_INTERVAL) as self._pause:
-                await self._catalog.changed()
+                while True:
+                    await self._catalog.changed()
+                    await self.poll(POLL_INTERVAL)
 
     async def poll(self, max_age: float = 0.0) -> None:
-        """Reads the depths, unless the last poll is at most `max_age` seconds old and has all models, or ends meanwhile.
+        """Reads the depths, unless the last poll is at most `max_age` seconds old or ends meanwhile.
+
+        If it is and lacks new models, these are read.
 
         A broker out of reach is no error; see `depths`.
         """
@@ -122,11 +126,13 @@ class QueueLimiter:
             if max_age and self._polls > count:  # else it was cancelled, or began too early
                 return
         names = self._catalog.known.keys()
-        if current_time() - self._polled_at < max_age and names <= (self._depths or {}).keys():
+        recent = current_time() - self._polled_at < max_age
+        new = names - (self._depths or {}).keys()
+        if recent and not new:
             return
         self._polling = polling = Event()
         try:
-            await self._read_depths(names)
+            await (self._read_new(new) if recent and self._depths is not None else self._read_depths(names))
         finally:
             self._polling = None
             polling.set()
@@ -168,6 +174,15 @@ class QueueLimiter:
         self._polls += 1
         self._polled_at = current_time()
         self._accepted -= accepted  # they are in the queue, or were received from it
+
+    async def _read_new(self, names: Iterable[ModelName]) -> None:
+        """Adds the depths of new models to those of the last poll: a change of one model does not cost a poll of all."""
+        try:
+            with connection_timeout("the broker", BROKER_TIMEOUT):
+                self._depths = {**(self._depths or {}), **await self._broker.depths(names)}
+        except ConnectionLost:
+            self._depths = None
+        self._polls += 1
 
     def _waiting(self, name: ModelName) -> int:
         depth = (self._depths or {}).get(name)

@@ -8,9 +8,6 @@ from contextlib import contextmanager
 from typing import Final, Generic, TypeVar, final
 
 from anyio import current_time
-from prometheus_client import CollectorRegistry
-from prometheus_client.core import Metric
-from prometheus_client.registry import Collector
 from typing_extensions import override
 
 from hub.errors import HubError, ModelUnavailable
@@ -20,7 +17,7 @@ from hub.gateway.tasks.service import TaskService
 from hub.histogram import SECONDS, Histogram
 from hub.http.long_polling import LongPollRegistry
 from hub.observability.process_metrics import ProcessCollector
-from hub.observability.prometheus import counter, exposition, gauge, histogram
+from hub.observability.prometheus import MetricFamily, MetricSource, MetricsPage, counter, gauge, histogram
 from hub.submission.outcomes import SubmitResult
 from hub.task import TaskRecord
 from hub.types import ModelName, TaskState
@@ -125,23 +122,21 @@ class GatewayMetrics:
         tasks: TaskService,
         polls: LongPollRegistry,
         *,
-        streams: Collector | None = None,
-        connections: Collector | None = None,
+        streams: MetricSource | None = None,
+        connections: MetricSource | None = None,
     ) -> None:
-        self._registry = CollectorRegistry()
-        self._registry.register(ProcessCollector())
-        self._registry.register(_GatewayCollector(catalog, tasks, polls, submits.counts))
-        for more in (streams, connections):
-            if more is not None:
-                self._registry.register(more)
+        own = _GatewayCollector(catalog, tasks, polls, submits.counts)
+        self._page = MetricsPage(
+            ProcessCollector(), own, *(more for more in (streams, connections) if more is not None)
+        )
 
-    def exposition(self, accept: str) -> tuple[bytes, str]:
-        """The metrics in the format that `accept` prefers, and its media type."""
-        return exposition(self._registry, accept)
+    async def exposition(self, accept: str) -> tuple[bytes, str]:
+        """The metrics in the format that `accept` prefers, and its media type. Other tasks run meanwhile."""
+        return await self._page.exposition(accept)
 
 
 @final
-class _GatewayCollector(Collector):
+class _GatewayCollector(MetricSource):
     def __init__(
         self,
         catalog: Catalog,
@@ -155,39 +150,39 @@ class _GatewayCollector(Collector):
         self._counts = counts
 
     @override
-    def collect(self) -> Iterator[Metric]:
-        counts = self._counts()
+    def collect(self) -> Iterator[MetricFamily]:
+        counts = [*self._counts().items()]
         yield counter(
             "hub_submits",
             "Submits by their result.",
             ["model", "result"],
-            [([model, result], number) for model, each in counts.items() for result, number in each.results.items()],
+            (([model, result], number) for model, each in counts for result, number in (*each.results.items(),)),
         )
         yield histogram(
             "hub_submit_seconds",
             "Time from a request to its accepted task.",
             ["model"],
-            [([model], each.submit_times.snapshot()) for model, each in counts.items()],
+            (([model], each.submit_times.snapshot()) for model, each in counts),
         )
         yield histogram(
             "hub_call_seconds",
             "Time from an accepted task to its outcome, of requests that waited for it.",
             ["model", "state"],
-            [
+            (
                 ([model, state], times.snapshot())
-                for model, each in counts.items()
-                for state, times in each.wait_times.items()
-            ],
+                for model, each in counts
+                for state, times in (*each.wait_times.items(),)
+            ),
         )
         yield counter(
             "hub_tasks",
             "Tasks that have ended, by their outcome: each is counted once, where its outcome was stored.",
             ["model", "outcome"],
-            [
+            (
                 ([model, state.value], self._tasks.outcomes[ModelName(model), state])
-                for model in counts
+                for model, _ in counts
                 for state in OUTCOMES
-            ],
+            ),
         )
         congestion = self._tasks.congestion.statistics()
         yield counter(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gzip
+from collections import OrderedDict
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, final
 
 from anyio import CapacityLimiter, to_thread
 
@@ -20,8 +21,13 @@ COMPRESS_ABOVE: Final = 4096
 IN_THREAD: Final = 64 * 1024
 """Bytes above which a worker thread compresses: below, it takes less than a millisecond."""
 
+KEPT: Final = 16
+"""Large documents that are kept compressed: the API description above all, which is the same until the models change."""
+
 LEVEL: Final = 4
 """On JSON as small as level 6, in half of its time."""
+
+_Content = tuple[str, bytes, str, str]
 
 _THREADS: Final = 2
 _NOT_MODIFIED: Final = 304
@@ -38,6 +44,8 @@ def with_compression(app: HttpApp, *, above: int) -> HttpApp:
     `Content-Encoding` already or is protobuf. The `ETag` of a compressed reply is a weak one: it names the content, not its
     bytes (RFC 9110 section 8.8.3), so `If-None-Match` works with the one and the other.
 
+    Large documents with a strong `ETag` stay compressed, the last `KEPT` of them.
+
     Litestar's own middleware does not look at q-values, leaves `ETag` as it is, compresses on the event loop whatever the
     size, and holds back streams.
 
@@ -45,7 +53,7 @@ def with_compression(app: HttpApp, *, above: int) -> HttpApp:
         app: Makes the replies.
         above: Bytes of the smallest reply that is compressed; 0 turns it off.
     """
-    limiter = CapacityLimiter(_THREADS)
+    compressor = _Compressor()
 
     async def asgi(scope: HTTPScope, receive: Receive, send: Send) -> None:
         given = dict(scope["headers"])
@@ -53,21 +61,26 @@ def with_compression(app: HttpApp, *, above: int) -> HttpApp:
         accepts = accepts_gzip(given.get(b"accept-encoding", b"").decode("latin-1"))
         held: HTTPResponseStartEvent | None = None
         content = bytearray()
+        which: _Content | None = None
+        ready: bytes | None = None
 
         async def compressed(message: Message) -> None:
-            nonlocal held
+            nonlocal held, which, ready
             if message["type"] == "http.response.start":
                 headers = ReplyHeaders(message)
                 _name_variants(message["status"], headers, known, enabled=above > 0)
                 if above and accepts and _worthwhile(message["status"], headers, above):
                     held = message
+                    which = _content_of(scope, headers)
+                    ready = compressor.kept(which)
                     return
             elif held is not None and message["type"] == "http.response.body":
-                content.extend(message["body"])
+                if ready is None:
+                    content.extend(message["body"])
                 if message.get("more_body", False):
                     return
                 start, held = held, None
-                body = await _compress(bytes(content), limiter)
+                body = ready or await compressor.compress(bytes(content), which)
                 _describe(ReplyHeaders(start), len(body))
                 await send(start)
                 message = {**message, "body": body}
@@ -124,6 +137,14 @@ def _is_text(content_type: str) -> bool:
     return media_type in _TYPES or media_type.endswith("+json") or media_type.startswith("text/")
 
 
+def _content_of(scope: HTTPScope, headers: ReplyHeaders) -> _Content | None:
+    """What names the content of a reply, if it is large and the same for each client; a strong `ETag` names its bytes."""
+    etag = headers.get("etag")
+    if int(headers.get("content-length")) <= IN_THREAD or not etag.startswith('"'):
+        return None
+    return scope["path"], bytes(scope["query_string"]), headers.get("content-type"), etag
+
+
 def _worthwhile(status: int, headers: ReplyHeaders, above: int) -> bool:
     length = headers.get("content-length")  # a reply without one is written as things happen
     return (
@@ -136,9 +157,28 @@ def _worthwhile(status: int, headers: ReplyHeaders, above: int) -> bool:
     )
 
 
-async def _compress(content: bytes, limiter: CapacityLimiter) -> bytes:
-    compress = partial(gzip.compress, content, compresslevel=LEVEL, mtime=0)
-    return compress() if len(content) <= IN_THREAD else await to_thread.run_sync(compress, limiter=limiter)
+@final
+class _Compressor:
+    """Compresses, and keeps the last `KEPT` results that have a name."""
+
+    def __init__(self) -> None:
+        self._limiter = CapacityLimiter(_THREADS)
+        self._kept = OrderedDict[_Content, bytes]()
+
+    def kept(self, which: _Content | None) -> bytes | None:
+        if which is None or which not in self._kept:
+            return None
+        self._kept.move_to_end(which)
+        return self._kept[which]
+
+    async def compress(self, content: bytes, which: _Content | None) -> bytes:
+        compress = partial(gzip.compress, content, compresslevel=LEVEL, mtime=0)
+        body = compress() if len(content) <= IN_THREAD else await to_thread.run_sync(compress, limiter=self._limiter)
+        if which is not None:
+            self._kept[which] = body
+            if len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+        return body
 
 
 def _describe(headers: ReplyHeaders, length: int) -> None:

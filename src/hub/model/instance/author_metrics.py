@@ -14,13 +14,12 @@ from prometheus_client.registry import Collector
 from structlog.typing import FilteringBoundLogger
 from typing_extensions import override
 
-from hub.observability.prometheus import exposition
+from hub.observability.prometheus import END, exposition
 
 TIMEOUT: Final = 2.0
 """Seconds for the author's collectors; below the timeout of a scrape, which is 10 s by default."""
 
 _OURS: Final = "hub_"
-_END: Final = b"# EOF\n"
 
 _log: FilteringBoundLogger = structlog.get_logger(__name__)
 
@@ -68,7 +67,7 @@ class AuthorMetrics:
             self._log_once(family.name, f"{family.name} is left out: names that begin with hub_ are hub's own")
             return b""
         try:
-            return exposition(_One(family), accept)[0].removesuffix(_END)
+            return exposition(_One(family), accept)[0].removesuffix(END)
         except Exception as error:  # noqa: BLE001 - a family of the author's that no format can hold
             self._log_once(family.name, f"{family.name} cannot be written and is left out", error)
             return b""
@@ -91,6 +90,6 @@ class _One(Collector):
 
 def joined(ours: bytes, theirs: bytes) -> bytes:
     """One page out of two, with the end mark of OpenMetrics behind both."""
-    if ours.endswith(_END):
-        return ours.removesuffix(_END) + theirs + _END
+    if ours.endswith(END):
+        return ours.removesuffix(END) + theirs + END
     return ours + theirs

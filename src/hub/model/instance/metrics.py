@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import final
 
-from prometheus_client import CollectorRegistry
-from prometheus_client.core import Metric
-from prometheus_client.registry import Collector
 from typing_extensions import override
 
 from hub.model.instance.author_metrics import AuthorMetrics, joined
 from hub.model.worker.statistics import OUTCOMES, WorkerStatistics
 from hub.observability.process_metrics import ProcessCollector
-from hub.observability.prometheus import counter, exposition, gauge, histogram
+from hub.observability.prometheus import MetricFamily, MetricSource, MetricsPage, counter, gauge, histogram
 from hub.types import ModelName
 
 
@@ -33,31 +30,27 @@ class InstanceMetrics:
         model: ModelName,
         statistics: Callable[[], WorkerStatistics],
         *,
-        links: Collector | None = None,
+        links: MetricSource | None = None,
         authors: AuthorMetrics | None = None,
     ) -> None:
         self._authors = authors or AuthorMetrics()
-        self._registry = CollectorRegistry()
-        self._registry.register(_Work(model, statistics))
-        self._registry.register(ProcessCollector())
-        if links is not None:
-            self._registry.register(links)
+        self._page = MetricsPage(_Work(model, statistics), ProcessCollector(), *([] if links is None else [links]))
 
     async def exposition(self, accept: str) -> tuple[bytes, str]:
         """The metrics in the format that `accept` asks for, hub's and the author's, and its media type."""
         theirs = await self._authors.exposition(accept)
-        ours, media_type = exposition(self._registry, accept)
+        ours, media_type = await self._page.exposition(accept)
         return joined(ours, theirs), media_type
 
 
 @final
-class _Work(Collector):
+class _Work(MetricSource):
     def __init__(self, model: ModelName, statistics: Callable[[], WorkerStatistics]) -> None:
         self._model = model
         self._statistics = statistics
 
     @override
-    def collect(self) -> Iterable[Metric]:
+    def collect(self) -> Iterable[MetricFamily]:
         now = self._statistics()
         model = [self._model]
         for name, text, value in (

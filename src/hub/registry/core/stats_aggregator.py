@@ -16,6 +16,8 @@ MAX_INSTANCES: Final = 10_000
 """Instances whose last statistics are kept, so that one that comes back is not counted twice. Beyond that those are dropped
 that have not reported for longest."""
 
+_TERMINAL: Final = tuple(state for state in TaskState if state.terminal)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelTotals:
@@ -73,11 +75,16 @@ class StatsAggregator:
         """Drops the totals of a model; if it comes back, its counts begin at 0, as after a restart."""
         self._models.pop(model, None)
 
+    def newest_task_created_at(self, model: ModelName) -> float | None:
+        """When the newest task was created of those that have started, in Unix seconds; `None` before the first."""
+        sums = self._models.get(model)
+        return None if sums is None else sums.newest_task_created_at
+
     def totals(self, model: ModelName) -> ModelTotals:
         """The totals of a model; all 0 before the first report."""
         sums = self._models.get(model) or _ModelSums()
         return ModelTotals(
-            outcomes={state: sums.outcomes[state] for state in TaskState if state.terminal},
+            outcomes={state: sums.outcomes[state] for state in _TERMINAL},
             queue_time=sums.queue_time.snapshot(),
             run_time=sums.run_time.snapshot(),
             newest_task_created_at=sums.newest_task_created_at,

@@ -7,13 +7,13 @@ from typing import Final
 from litestar import Litestar
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
-from prometheus_client import CollectorRegistry
 
 from hub.http.auth import guarded
 from hub.http.dependencies import provide
 from hub.http.middleware.edge import with_edge
 from hub.http.middleware.hosts import Hosts
 from hub.http.problems import EXCEPTION_HANDLERS  # pyright: ignore[reportUnknownVariableType]  # Litestar's alias
+from hub.observability.prometheus import MetricsPage
 from hub.registry.core.state import RegistryState
 from hub.registry.http import instances, models, operations, schemas, store_scripts
 from hub.registry.http.instances import ReadHistory
@@ -37,7 +37,7 @@ def registry_app(
     history: ReadHistory,
     queues: QueueMonitor,
     stats: StatsService,
-    collectors: CollectorRegistry,
+    metrics: MetricsPage,
     token: str,
     hosts: Hosts = Hosts(),  # noqa: B008 - immutable
 ) -> Litestar:
@@ -51,7 +51,7 @@ def registry_app(
         history: Reads the history of the directory.
         queues: Depths and consumers of the queues.
         stats: Statistics of the models.
-        collectors: Metrics of `/metrics`.
+        metrics: The page at `/metrics`.
         token: Required by every route but those of health, documentation and pages, unless empty.
         hosts: Names of this server.
     """
@@ -71,7 +71,7 @@ def registry_app(
             schemas.check_schema,
             operations.targets,
             store_scripts.list_scripts,
-            operations.metrics,
+            operations.show_metrics,
         ],
         [token] if token else [],
     )
@@ -93,7 +93,7 @@ def registry_app(
             "history": provide(history),
             "queues": provide(queues),
             "stats": provide(stats),
-            "collectors": provide(collectors),
+            "metrics": provide(metrics),
             "guarded": provide(bool(token)),
         },
         exception_handlers=EXCEPTION_HANDLERS,

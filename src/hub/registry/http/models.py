@@ -91,7 +91,7 @@ async def show_stats(stats: NamedDependency[StatsService]) -> StatsBody:
     Outcomes and times are counted since the instances started, removed ones included. They only rise, until this
     registry restarts.
     """
-    return stats.all()
+    return await stats.all()
 
 
 def _changes(

@@ -11,11 +11,10 @@ import msgspec
 from litestar import Request, Response, get
 from litestar.di import NamedDependency
 from litestar.response import Redirect
-from prometheus_client import CollectorRegistry
 
 from hub.http.described import complete
 from hub.http.headers import etag_matches
-from hub.observability.prometheus import exposition
+from hub.observability.prometheus import MetricsPage
 from hub.registry.client.schemas import HealthBody, TargetGroup
 from hub.registry.core.state import RegistryState
 from hub.registry.tasks.directory_sync import DirectorySync
@@ -32,9 +31,9 @@ SELF_PRESERVATION: Final = (
 
 
 @get("/metrics", summary="Metrics for Prometheus", media_type="text/plain", tags=["operations"])
-async def metrics(request: Request[Any, Any, Any], collectors: NamedDependency[CollectorRegistry]) -> Response[bytes]:
+async def show_metrics(request: Request[Any, Any, Any], metrics: NamedDependency[MetricsPage]) -> Response[bytes]:
     """From memory, in the text format that `Accept` asks for."""
-    content, media_type = exposition(collectors, request.headers.get("accept", ""))
+    content, media_type = await metrics.exposition(request.headers.get("accept", ""))
     return Response(content, media_type=media_type)
 
 

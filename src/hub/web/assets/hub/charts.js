@@ -15,7 +15,7 @@ const STEPS = [1, 2, 2.5, 5].flatMap((digit) => [-3, -2, -1, 0, 1, 2, 3, 4, 5, 6
 export const perModel = (column) => (series) =>
   series.names.map((name) => ({ name, label: name, values: series.column(name, column) }));
 
-export const activeModels = (series) => [{ name: null, label: "active models", values: series.active() }];
+export const activeModels = (series) => [{ name: null, label: "active models", values: series.totals.active }];
 
 /** The times below a chart; the last one is left out where it would be cut off. */
 function times(plot, ticks) {

@@ -3,7 +3,8 @@ import { activeModels, lineChart, namesChart, perModel } from "./charts.js";
 import { count, rate, seconds } from "./format.js";
 import { assign, swatch } from "./looks.js";
 import { badge, byId, live, make, patch, put, warn } from "./page.js";
-import { Series } from "./series.js";
+import { Pager, SIZE } from "./pager.js";
+import { Series, risen } from "./series.js";
 import { modelState } from "./states.js";
 import { at } from "./stream.js";
 
@@ -25,18 +26,13 @@ const charts = [
 // For tests and for debugging: the present content of a chart.
 window.hubCharts = Object.fromEntries(charts.map((chart) => [chart.figure.id.replace("chart-", ""), chart]));
 
-const sum = (values) => values.reduce((total, value) => total + (value ?? 0), 0);
-const known = (values) => values.some((value) => value !== null && value !== undefined);
-
-function showFigures({ models, broker }) {
-  const work = models.map((model) => model.work);
-  const finished = work.map((done) => done?.finished_per_second);
-  put(byId("active"), count(models.filter((model) => model.active).length));
-  put(byId("live"), count(sum(models.map((model) => model.live))));
-  put(byId("waiting"), broker ? count(sum(models.map((model) => model.queue?.ready))) : "–");
-  put(byId("finished"), known(finished) ? rate(sum(finished)) : "–");
-  const failed = sum(series.names.map((name) => series.risen(name, "failed")));
-  put(byId("failed"), known(work) ? count(failed) : "–");
+function showFigures({ totals, broker }) {
+  put(byId("active"), count(totals.active));
+  put(byId("live"), count(totals.live));
+  put(byId("waiting"), broker ? count(totals.waiting ?? 0) : "–");
+  put(byId("finished"), rate(totals.finished_per_second));
+  const failed = risen(series.totals.failed);
+  put(byId("failed"), totals.failed === null ? "–" : count(failed));
   byId("failed").closest("div").dataset.level = failed > 0 ? "bad" : "";
 }
 
@@ -70,17 +66,31 @@ function row(model) {
 }
 
 function show(sample) {
+  const { totals, matching } = sample;
+  const few = totals.known <= SIZE;
+  if (few) sample.models.sort((one, other) => (one.name < other.name ? -1 : 1)); // the order matters where there are pages
+  pager.show(matching, totals.known);
   assign(sample.models.map((model) => model.name));
   series.add(sample);
+  series.show(few ? null : sample.models.map((model) => model.name));
   for (const chart of charts) chart.update(series);
   showFigures(sample);
   patch(byId("models"), sample.models.map(row));
-  byId("empty").hidden = sample.models.length > 0;
+  byId("empty").hidden = totals.known > 0;
   const lost = [!sample.registry && "registry", !sample.broker && "broker"].filter(Boolean).join(" and the ");
   warn(lost && `The gateway cannot reach the ${lost}. What comes from there is missing or old.`);
 }
 
-live("/v1/overview/events", {
+const order = byId("order");
+const pager = new Pager(byId("pager"), () => stream.restart());
+order.addEventListener("change", () => pager.go(0));
+
+function path() {
+  const wanted = new URLSearchParams({ name: pager.filter, sort: order.value, offset: pager.first, limit: SIZE });
+  return `/v1/overview/events?${wanted}`;
+}
+
+const stream = live(path, {
   onEvent(name, data) {
     if (name === "history") {
       assign(data.models.map((model) => model.name));

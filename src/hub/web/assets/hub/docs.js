@@ -1,8 +1,11 @@
 // Shows the API description and follows it: a new or removed model changes the page without a reload.
-"use strict";
+import { byId, make, patch } from "./page.js";
+import { Pager } from "./pager.js";
 
-const address = document.documentElement.dataset.openapi;
-const notice = document.getElementById("notice");
+/* global SwaggerUIBundle */
+const { openapi: address, most } = document.documentElement.dataset;
+const notice = byId("notice");
+const one = new URLSearchParams(location.search).get("model");
 const RETRY_MS = 2000;
 const HOLD_SECONDS = 30;
 
@@ -32,6 +35,29 @@ function withStreams(description) {
   return description;
 }
 
+let listed = new Map(); // name -> a model of the index
+const pager = new Pager(byId("pager"), drawIndex);
+
+function drawIndex() {
+  const link = (name) => make("a", { href: `?model=${encodeURIComponent(name)}` }, name);
+  const row = ({ name, request, response, streaming }) =>
+    make("li", {}, link(name), make("code", {}, request), streaming ? "→ a stream of" : "→", make("code", {}, response));
+  patch(byId("listed"), pager.page([...listed.keys()]).map((name) => row(listed.get(name))));
+}
+
+/** With an index the page lists the models, and leads a link to one of them to its own page. */
+function index(description) {
+  listed = new Map((description["x-hub-models"] ?? []).map((model) => [model.name, model]));
+  byId("index").hidden = listed.size === 0;
+  byId("up").hidden = one === null;
+  if (listed.size > 0) drawIndex();
+  const wanted = decodeURIComponent(location.hash.slice(2).split("/")[0]);
+  if (listed.has(wanted)) location.replace(`?model=${encodeURIComponent(wanted)}${location.hash}`);
+  const models = Object.keys(description.paths).filter((path) => /^\/v1\/models\/[^{]+\/batches$/.test(path));
+  if (Number(most) > 0 && models.length > Number(most)) location.reload();
+  return description;
+}
+
 async function load(etag) {
   const headers = { Accept: "application/json" };
   if (etag) {
@@ -40,6 +66,7 @@ async function load(etag) {
   }
   const reply = await fetch(address, { headers, cache: "no-store" });
   if (reply.status === 304) return { etag, text: null, held: reply.headers.has("Preference-Applied") };
+  if (reply.status === 404 && one !== null) throw new Error(`it has no live model ${one}`);
   if (!reply.ok) throw new Error(`${reply.status} ${reply.statusText}`);
   return { etag: reply.headers.get("ETag"), text: await reply.text(), held: reply.headers.has("Preference-Applied") };
 }
@@ -53,7 +80,7 @@ async function main() {
       const { etag: seen, text, held } = await load(etag);
       if (text !== null && ui === null) {
         ui = SwaggerUIBundle({
-          spec: withStreams(JSON.parse(text)),
+          spec: withStreams(index(JSON.parse(text))),
           dom_id: "#swagger-ui",
           deepLinking: true,
           validatorUrl: null,
@@ -63,7 +90,7 @@ async function main() {
           defaultModelsExpandDepth: 0,
         });
       } else if (text !== null) {
-        ui.specActions.updateSpec(JSON.stringify(withStreams(JSON.parse(text))));
+        ui.specActions.updateSpec(JSON.stringify(withStreams(index(JSON.parse(text)))));
       }
       etag = seen;
       say("");

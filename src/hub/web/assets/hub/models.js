@@ -2,6 +2,7 @@
 import { ago, clock, count, moment, seconds, shortId } from "./format.js";
 import { assign, swatch } from "./looks.js";
 import { badge, byId, live, make, patch, put, read, warn } from "./page.js";
+import { Pager } from "./pager.js";
 import { instanceLevel, modelState } from "./states.js";
 import { at } from "./stream.js";
 
@@ -9,7 +10,8 @@ const AGAIN_MS = 5000; // pings change nothing in the list of models, but the ti
 const EVENTS = 100;
 
 let models = [];
-let instances = [];
+let instances = new Map(); // name of a model -> its instances
+const pager = new Pager(byId("pager"), draw);
 let clockAhead = 0; // seconds that the server's clock is ahead of ours
 let listed = "";
 let asked = 0;
@@ -74,7 +76,7 @@ function capacity({ concurrency, max_batch_size: batch }) {
 }
 
 function card(model) {
-  const own = instances.filter((instance) => instance.model === model.name);
+  const own = instances.get(model.name) ?? [];
   const fact = (term, ...value) => make("div", {}, make("dt", {}, term), make("dd", {}, ...value));
   const links = make("div", { class: "links" });
   if (model.active) links.append(make("a", { href: at(`/docs#/${encodeURIComponent(model.name)}`) }, "API page"));
@@ -100,7 +102,8 @@ function card(model) {
 }
 
 function draw() {
-  patch(byId("models"), models.map(card));
+  const page = new Set(pager.page(models.map((model) => model.name)));
+  patch(byId("models"), models.filter((model) => page.has(model.name)).map(card));
   byId("models").ariaBusy = "false";
   byId("empty").hidden = models.length > 0;
 }
@@ -127,7 +130,7 @@ async function ask() {
   try {
     const all = await read("/v1/instances");
     clockAhead = unix(all.at) - Date.now() / 1000;
-    instances = all.instances;
+    instances = Map.groupBy(all.instances, (instance) => instance.model);
     asked = Date.now();
     draw();
     const { events } = await read(`/v1/history?limit=${EVENTS}`);
@@ -148,7 +151,9 @@ function show(sample) {
   if (key !== listed || Date.now() - asked >= AGAIN_MS) ask();
   else draw();
   if (listed === "" && location.hash) {
-    requestAnimationFrame(() => document.getElementById(decodeURIComponent(location.hash.slice(1)))?.scrollIntoView());
+    const wanted = decodeURIComponent(location.hash.slice(1));
+    pager.find(wanted, models.map((model) => model.name));
+    requestAnimationFrame(() => document.getElementById(wanted)?.scrollIntoView());
   }
   listed = key;
 }

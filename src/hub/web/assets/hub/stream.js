@@ -16,7 +16,7 @@ export const keyHeaders = () => {
 };
 
 /**
- * @param path the path of the stream at the server
+ * @param path the path of the stream at the server, or a function that returns it for each connection
  * @param onEvent (name, data): one event; when it returns true the stream is over
  * @param onState (state, details): "connecting"; "live"; "lost", {retryAt}; "key"; "refused", {status, problem}; "over"
  * @param resumes whether the next connection goes on after the last event; otherwise it begins anew
@@ -40,7 +40,7 @@ export function follow(path, { onEvent, onState, resumes = false }) {
     const own = (current = new AbortController());
     if (state !== "lost") say("connecting");
     try {
-      const reply = await fetch(at(path), {
+      const reply = await fetch(at(typeof path === "function" ? path() : path), {
         headers: { Accept: "text/event-stream", ...(resumes && lastId ? { "Last-Event-ID": lastId } : {}), ...keyHeaders() },
         cache: "no-store",
         signal: own.signal,
