@@ -102,7 +102,7 @@ def registry(*, settings: RegistrySettings | None = None) -> int:
 def gateway(*, settings: GatewaySettings | None = None) -> int:
     """Run the gateway: the HTTP API of every live model."""
     from hub.cli.resources import hold_broker, hold_store  # noqa: PLC0415
-    from hub.concurrency.memory import return_large_blocks  # noqa: PLC0415
+    from hub.gateway.memory import return_large_blocks  # noqa: PLC0415
     from hub.gateway.service import run_gateway  # noqa: PLC0415
 
     return_large_blocks()

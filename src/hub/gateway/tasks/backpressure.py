@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from math import inf
 from types import TracebackType
 from typing import Final, final
@@ -125,14 +125,14 @@ class QueueLimiter:
             await polling.wait()
             if max_age and self._polls > count:  # else it was cancelled, or began too early
                 return
-        names = self._catalog.known.keys()
+        known = self._depths
         recent = current_time() - self._polled_at < max_age
-        new = names - (self._depths or {}).keys()
+        new = self._catalog.known.keys() - (known or {}).keys()
         if recent and not new:
             return
         self._polling = polling = Event()
         try:
-            await (self._read_new(new) if recent and self._depths is not None else self._read_depths(names))
+            await (self._read_new(new, known) if recent and known is not None else self._read_depths())
         finally:
             self._polling = None
             polling.set()
@@ -164,25 +164,27 @@ class QueueLimiter:
         """Counts a task that is submitted in the block, and after a block without an error until the next poll."""
         return _Slot(name, self._under_way, self._accepted)
 
-    async def _read_depths(self, names: Iterable[ModelName]) -> None:
+    async def _read_depths(self) -> None:
+        """Reads the depths of all known models."""
         accepted = self._accepted.copy()
-        try:
-            with connection_timeout("the broker", BROKER_TIMEOUT):
-                self._depths = await self._broker.depths(names)
-        except ConnectionLost:
-            self._depths = None
-        self._polls += 1
+        self._depths = await self._look(self._catalog.known.keys())
         self._polled_at = current_time()
         self._accepted -= accepted  # they are in the queue, or were received from it
 
-    async def _read_new(self, names: Iterable[ModelName]) -> None:
+    async def _read_new(self, names: Iterable[ModelName], known: Mapping[ModelName, QueueDepth | None]) -> None:
         """Adds the depths of new models to those of the last poll: a change of one model does not cost a poll of all."""
-        try:
-            with connection_timeout("the broker", BROKER_TIMEOUT):
-                self._depths = {**(self._depths or {}), **await self._broker.depths(names)}
-        except ConnectionLost:
-            self._depths = None
+        accepted = Counter({name: self._accepted[name] for name in names})
+        found = await self._look(names)
+        self._depths = None if found is None else {**known, **found}
+        self._accepted -= accepted
+
+    async def _look(self, names: Iterable[ModelName]) -> Mapping[ModelName, QueueDepth | None] | None:
+        """The depths of some queues; `None` if the broker is out of reach."""
+        found: Mapping[ModelName, QueueDepth | None] | None = None
+        with suppress(ConnectionLost), connection_timeout("the broker", BROKER_TIMEOUT):
+            found = await self._broker.depths(names)
         self._polls += 1
+        return found
 
     def _waiting(self, name: ModelName) -> int:
         depth = (self._depths or {}).get(name)
