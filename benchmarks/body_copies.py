@@ -26,9 +26,9 @@ import hub
 from benchmarks.bodies import connected, exchange
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from hub.brokers import open_broker
-from hub.gateway.memory import return_large_blocks
 from hub.concurrency.process import run_process
 from hub.contract import Contract
+from hub.gateway.memory import return_large_blocks
 from hub.model.execution.own_loop import OwnLoop
 from hub.model.worker.worker import Worker
 from hub.stores import open_store

@@ -16,7 +16,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(row.split())
     for row in (
         "errors observability.code_origin observability.redaction observability.tracing safe_text v1",
-        "types histogram observability.tracebacks concurrency.exceptions concurrency.forking concurrency.in_context gateway.memory concurrency.notify",
+        "types histogram observability.tracebacks concurrency.exceptions concurrency.forking concurrency.in_context concurrency.notify",
         "concurrency.periodic concurrency.retrying concurrency.threads concurrency.timeouts concurrency.uvloop_runner",
         "concurrency.offload contract.errors contract.patterns observability.watchdog urls tls",
         "contract.descriptors concurrency.batching concurrency.reconnect",
@@ -49,7 +49,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "registry.stats",
         "registry.http registry.metrics",
         "registry.service",
-        "gateway.errors",
+        "gateway.errors gateway.memory",
         "gateway.models",
         "gateway.schemas",
         "gateway.tasks",
