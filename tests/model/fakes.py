@@ -361,12 +361,17 @@ class BreakableStore(ResultStore):
 
 
 class WatchedBroker(Broker):
-    """A memory broker that fails the test at the moment at which something is acked whose end is not confirmed."""
+    """A memory broker that fails the test at the moment at which something is acked whose end is not confirmed.
+
+    Attributes:
+        confirms_after: Seconds after which it confirms what it has taken.
+    """
 
     def __init__(self, store: BreakableStore) -> None:
         self.inner = MemoryBroker(BrokerOptions())
         self.store = store
         self.refuse_letters = False
+        self.confirms_after = 0.0
         self.early: list[TaskId] = []
         self.acked: list[TaskId] = []
         self.requeued: list[TaskId] = []
@@ -381,6 +386,7 @@ class WatchedBroker(Broker):
         if self.refuse_letters and any(each.queue == dead_letter_queue(ECHO) for each in publications):
             raise ConnectionLost("broker", "it takes no dead letters")
         answers = await self.inner.publish(publications)
+        await anyio.sleep(self.confirms_after)
         for each, refused in zip(publications, answers, strict=True):
             if refused is None and each.delay:
                 self.store.confirmed.add(TaskId(each.message_id))

@@ -53,6 +53,13 @@ class Choosy(Echo):
     retry: ClassVar[hub.Retry | None] = hub.Retry(on=(ConnectionError,), limit=3, first=10, cap=15, jitter=0)
 
 
+class Quick(Echo):
+    """Retries after a second or two."""
+
+    name = "Echo"
+    retry: ClassVar[hub.Retry | None] = hub.Retry(on=(ConnectionError,), limit=3, first=1, cap=1, jitter=0)
+
+
 async def die_once(broker: WatchedBroker, store: BreakableStore, *, attempt_limit: int = 5) -> None:
     """One instance takes what is there, and dies of it."""
 
@@ -282,6 +289,41 @@ async def test_a_broker_that_is_away_loses_no_retry(broker: WatchedBroker, store
         with broker.inner.outage():
             await anyio.sleep(30)
         assert await reply_of(store, one) == "back"
+
+
+async def test_a_retry_that_arrives_before_its_message_is_confirmed_runs(
+    broker: WatchedBroker, store: BreakableStore
+) -> None:
+    runs: list[float] = []
+
+    async def behaviour(text: str) -> str:
+        runs.append(anyio.current_time())
+        if len(runs) == 1:
+            broker.confirms_after = 4
+            raise ConnectionError("gone")
+        return text
+
+    one = task("back")
+    await submit(broker, store, one)
+    async with worker(Quick(behaviour), broker, store, clock=anyio.current_time):
+        with anyio.fail_after(1_000):
+            assert await reply_of(store, one) == "back"
+    assert len(runs) == 2
+
+
+async def test_a_replay_that_arrives_before_the_dead_letter_is_confirmed_runs(
+    broker: WatchedBroker, store: BreakableStore
+) -> None:
+    one = task("again")
+    await submit(broker, store, one)
+    await die_once(broker, store)
+    broker.confirms_after = 4
+    async with worker(Echo(), broker, store, attempt_limit=1):
+        await dead(store, one)
+        assert await store.reset([one]) == [True]
+        await broker.inner.publish([Publication(queue=ECHO, body=one.encode(), message_id=one.id, timestamp=0)])
+        with anyio.fail_after(1_000):
+            assert await reply_of(store, one) == "again"
 
 
 async def test_a_foreign_contract_is_explained(broker: WatchedBroker, store: BreakableStore) -> None:

@@ -76,5 +76,5 @@ def guarded(routes: Sequence[HTTPRouteHandler], accepted: Sequence[str]) -> list
     guard = require_credential(accepted)
     copies = [copy(route) for route in routes]
     for route in copies:
-        route.guards = [*(route.guards or ()), guard]
+        route.guards = [*(route.guards or ()), guard]  # pyright: ignore[reportUnknownMemberType]  # Litestar's alias
     return copies

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar, cast, final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast, final
 
 from anyio import CancelScope, create_task_group
 from typing_extensions import override
@@ -47,7 +47,10 @@ async def cancelled_on_disconnect(scope: Scope, receive: Receive, work: Callable
     Raises:
         ClientDisconnected: The client has closed its connection.
     """
-    on_disconnect = cast("_OnDisconnect | None", (scope.get("extensions") or {}).get(ON_DISCONNECT))
+    on_disconnect = cast(
+        "_OnDisconnect | None",
+        cast("dict[str, object]", cast("dict[str, Any]", scope).get("extensions") or {}).get(ON_DISCONNECT),
+    )
     if on_disconnect is None:
         return await _cancelled_by_task(receive, work)
     with CancelScope() as working:

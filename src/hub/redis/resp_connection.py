@@ -79,7 +79,7 @@ class RespConnection(RedisConnection):
 
     def _on_push(self, push: object) -> None:
         match push:
-            case [b"message", _, bytes(payload)]:
+            case [b"message", bytes(), bytes(payload)]:
                 self._messages.append(payload)
                 self._changed.notify()
             case _:

@@ -8,7 +8,7 @@ from typing import Final, cast, final
 
 from anyio import BrokenResourceError, ClosedResourceError, EndOfStream, Event, current_time, sleep, sleep_until
 from anyio.abc import ByteStream
-from hiredis import ProtocolError, Reader, pack_command
+from hiredis import ProtocolError, Reader, pack_command  # pyright: ignore[reportUnknownVariableType]  # it returns bytes
 
 from hub.concurrency.notify import Notifier
 from hub.errors import ConnectionLost

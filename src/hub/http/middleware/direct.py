@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from math import inf
 from typing import Any, Final, TypeAlias, cast, final
 
@@ -86,7 +85,7 @@ class DirectRequest(IncomingRequest):
     def headers(self) -> Mapping[str, str]:
         return self._headers
 
-    @cached_property
+    @property
     @override
     def query_params(self) -> Mapping[str, str]:
         litestar: Request[Any, Any, Any] = Request(self._scope)
@@ -179,7 +178,7 @@ async def _stream(response: Response[bytes], scope: HTTPScope, receive: Receive,
         await send(message)
 
     try:
-        reply = response.to_asgi_response(app=None, request=cast("Any", None))
+        reply = cast("Any", response).to_asgi_response(app=None, request=None)
         await reply(scope, receive, noting)
     except Exception as error:
         if begun:

@@ -27,7 +27,9 @@ class TaskRun:
     """A task that was delivered to this instance, until its outcome is stored or its message is back on the queue.
 
     It holds every delivery of the task. There is more than one when the connection was lost and the broker delivered the
-    message again, or when the message was published twice: the task runs once, and all deliveries are settled.
+    message again, or when the message was published twice: the task runs once, and all deliveries are settled. One that
+    comes after `conclude` may be meant for another run: a retry, or a replay by an operator. It goes back to the queue, and
+    the store decides what its next delivery is.
 
     Attributes:
         task: The task.
@@ -52,6 +54,8 @@ class TaskRun:
         self.chunks: int | None = None
         self.abandoned: list[Event] = []
         self._deliveries: list[tuple[Consumer, Delivery]] = []
+        self._late: list[tuple[Consumer, Delivery]] = []
+        self._concluded = False
 
     @property
     def was_interrupted(self) -> bool:
@@ -68,12 +72,18 @@ class TaskRun:
         if self.following is not None:
             self.following.cancel("the run has ended")
 
+    def conclude(self) -> None:
+        """The result of the run is known. Deliveries from now on are not of this run."""
+        self._concluded = True
+
     def add_delivery(self, consumer: Consumer, delivery: Delivery) -> None:
-        self._deliveries.append((consumer, delivery))
+        (self._late if self._concluded else self._deliveries).append((consumer, delivery))
 
     def ack(self) -> None:
-        for consumer, delivery in self._pop_deliveries():
+        for consumer, delivery in self._deliveries:
             consumer.ack([delivery])
+        self._deliveries = []
+        self.requeue()
 
     def requeue(self) -> None:
         for consumer, delivery in self._pop_deliveries():
@@ -85,7 +95,7 @@ class TaskRun:
             consumer.reject([delivery], requeue=True)
 
     def _pop_deliveries(self) -> list[tuple[Consumer, Delivery]]:
-        deliveries, self._deliveries = self._deliveries, []
+        deliveries, self._deliveries, self._late = [*self._deliveries, *self._late], [], []
         return deliveries
 
 

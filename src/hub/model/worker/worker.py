@@ -253,7 +253,9 @@ class Worker(AsyncContextManagerMixin):
         """
         bind_contextvars(task=run.task.id, model=self._queue, instance=self._instance)
         try:
-            match await self._result(run, start):
+            result = await self._result(run, start)
+            run.conclude()
+            match result:
                 case Outcome() as outcome:
                     first = await self._writer.finish(outcome)
                     self._counters.stored_outcome(outcome.state, first=first)
