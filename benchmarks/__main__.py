@@ -37,14 +37,13 @@ def main() -> None:
     for name in (each for each in ("batches", "bodies", "failures", "fleet", "models") if each in names):
         for backend in ("asyncio", "trio"):
             run(name, "--backend", backend)
-    if {"bodies", "stores", "amqp", "tasks", "digits"} & set(names):
+    if {"stores", "amqp", "tasks", "digits"} & set(names):
         with rabbitmq() as broker, redis() as store:
             if "stores" in names:
                 run("stores", store.url)
             if "amqp" in names:
                 run("amqp", broker.url)
-            with_copies = ("body_copies",) if "bodies" in names else ()
-            for name in (*with_copies, *(each for each in ("tasks", "digits") if each in names)):
+            for name in (each for each in ("tasks", "digits") if each in names):
                 for backend in ("asyncio", "trio"):
                     run(name, broker.url, store.url, "--backend", backend)
 
