@@ -12,21 +12,21 @@ class ModelA(hub.Model[ModelARequest, ModelAResponse]):
         return ModelAResponse(reply=f"Processed message: {request.messages}")
 ```
 
-`hub up my_package.model_a:ModelA` runs it, together with the registry and the gateway, in one process; `hub --help` lists
-the other commands. Clients call a model over HTTP; `hub.Client` does it for Python.
+`hub up my_package.model_a:ModelA` runs it, together with the registry and the gateway, in one process; `hub --help`
+lists the other commands. Clients call a model over HTTP; `hub.Client` does it for Python.
 
 `Model` documents what a model may define: its name, timeouts, `setup`, `teardown`, `health`. `Retry` runs a task again
 after certain errors. `current_task()` returns the `CurrentTask` that a model is processing: its id, its deadline, and
-whether it was cancelled; its `call` and `submit` send requests to other models. Every error that hub raises is a `HubError`, with a stable `code` and the repair in its text.
-`TaskState` has the states of a task.
+whether it was cancelled; its `call` and `submit` send requests to other models. Every error that hub raises is a
+`HubError`, with a stable `code` and the repair in its text. `TaskState` has the states of a task.
 
 `Client` and `SyncClient` call models over the API of a gateway.
 
 A model may override `process_batch` instead of `process_request`: it gets the requests of many tasks in one call, and
 `current_tasks()` has those tasks.
 
-This package is light to import: each name loads its module at its first use, the models protobuf, the clients their HTTP
-library. No server, driver or command line is loaded.
+This package is light to import: each name loads its module at its first use, the models protobuf, the clients their
+HTTP library. No server, driver or command line is loaded.
 """
 
 from typing import TYPE_CHECKING, Final

@@ -46,8 +46,9 @@ _BROKEN: Final = (BrokenResourceError, ClosedResourceError, EndOfStream, OSError
 class AmqpConnection(AsyncContextManagerMixin):
     """A connection over a socket that is connected already; usually made by `connect`.
 
-    Entering the block logs in, leaving it closes the connection in good order. When the connection breaks, every call that waits and every later
-    one raises `ConnectionLost`; nothing is cancelled. An error of the block comes out as it is, not in an `ExceptionGroup`.
+    Entering the block logs in, leaving it closes the connection in good order. When the connection breaks, every call
+    that waits and every later one raises `ConnectionLost`; nothing is cancelled. An error of the block comes out as it
+    is, not in an `ExceptionGroup`.
 
     Args:
         stream: Closed by the caller.
@@ -259,7 +260,8 @@ async def connect(
 
     Raises:
         LoginRefused: Wrong credentials or virtual host.
-        ConnectionRefused: Only one side speaks TLS, the server's certificate is not valid, or the server is no RabbitMQ.
+        ConnectionRefused: Only one side speaks TLS, the server's certificate is not valid, or the server is no
+            RabbitMQ.
         ConnectionLost: The server is out of reach, or did not answer within `connect_timeout`.
         ConfigurationError: The URL makes no sense.
     """

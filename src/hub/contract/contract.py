@@ -35,7 +35,8 @@ class Contract:
         response: Full name of the response message.
         files: A serialized, canonical `FileDescriptorSet`: dependencies first, source info stripped.
         fingerprint: SHA-256 over the two names, `files` without what they reserve, and `streaming` if it is set. Equal
-            fingerprints mean the same wire and JSON form and the same rules; two such contracts may reserve different names and numbers.
+            fingerprints mean the same wire and JSON form and the same rules; two such contracts may reserve different
+            names and numbers.
         streaming: Whether the response is a stream of such messages instead of one.
     """
 
@@ -50,8 +51,8 @@ class Contract:
         """The contract of a model that takes `request` and returns `response`, or with `streaming` any number of these.
 
         The descriptors may come from generated code or from any pool. The fingerprint depends on the wire and the JSON
-        form of both messages, on their rules (`buf.validate`), and on the names and places of declarations, and on nothing
-        else.
+        form of both messages, on their rules (`buf.validate`), and on the names and places of declarations, and on
+        nothing else.
 
         Raises:
             InvalidContract: The two messages come from pools that contradict each other, a limit is exceeded, or a

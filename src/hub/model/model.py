@@ -31,33 +31,35 @@ class Model(Generic[Req, Resp]):
     defined, with an `InvalidModel` that names the repair. One object of the class serves one instance; it is created
     without arguments.
 
-    A model overrides either `process_request`, or `process_batch` for code that computes many requests almost as fast as
-    one.
+    A model overrides either `process_request`, or `process_batch` for code that computes many requests almost as fast
+    as one.
 
     Without type arguments (`class ModelA(hub.Model)`) both `get_..._format` methods must be overridden, and
     requests are passed in their serialized form, as `bytes`.
 
-    A model whose `process_request` yields streams: its response is any number of messages, which clients get while it runs.
+    A model whose `process_request` yields streams: its response is any number of messages, which clients get while it
+    runs.
 
     Attributes:
         name: Name of the model and of its queue. The name of the class unless it is set.
         concurrency: Number of requests that one instance processes at the same time; with `process_batch`, of batches.
         max_batch_size: Number of requests in one call of `process_batch` at most.
-        max_batch_wait: Seconds that a request waits for others while its batch is not full, at most. 0: a batch has what
-            has arrived meanwhile. A request with a deadline waits for at most half of the time that it has left. A batch
-            that is ready may also wait until one of the `concurrency` calls has ended.
+        max_batch_wait: Seconds that a request waits for others while its batch is not full, at most. 0: a batch has
+            what has arrived meanwhile. A request with a deadline waits for at most half of the time that it has left. A
+            batch that is ready may also wait until one of the `concurrency` calls has ended.
         default_timeout: Seconds from submit to outcome, time in the queue included, if the client sends no
             `Hub-Timeout`. `None`: no deadline.
-        max_timeout: Maximum timeout in seconds that a client may request; below the broker's consumer timeout. `None`: no
-            maximum.
+        max_timeout: Maximum timeout in seconds that a client may request; below the broker's consumer timeout. `None`:
+            no maximum.
         retry: The errors after which a task is run again. `None`: none.
-        run_in_process: Runs a plain `process_request` in a process of its own, which can be killed. See `docs/models.md`.
+        run_in_process: Runs a plain `process_request` in a process of its own, which can be killed. See
+            `docs/models.md`.
         shares_loop: Runs its coroutines in the event loop of the instance instead of one of their own. It saves a hop
             between two threads, about 0.2 ms for a single request; a coroutine that computes then delays pings and
             heartbeats, and with `hub up` all other models.
         kill_grace: Seconds that a process of `run_in_process` has to end a cancelled request before it is killed.
-        streaming: Whether `process_request` is a generator, which is seen when the class is defined. Set it only for one
-            that returns an iterator and does not yield itself.
+        streaming: Whether `process_request` is a generator, which is seen when the class is defined. Set it only for
+            one that returns an iterator and does not yield itself.
     """
 
     name: ClassVar[str] = ""
@@ -78,14 +80,15 @@ class Model(Generic[Req, Resp]):
     ) -> Awaitable[Resp] | Resp | AsyncIterator[Resp] | Iterator[Resp]:
         """Processes one request and returns the response, or yields the chunks of the response.
 
-        Write it as `async def`, or as a plain `def`, which then runs in a worker thread. An error that it raises becomes the
-        failure of the task, even `SystemExit`. When the task is cancelled or its deadline passes, an `async def` is cancelled at its next
-        `await`. A thread cannot be interrupted: its result is discarded, and it counts towards `concurrency` until it
-        returns; it can check `hub.current_task().cancelled`. With `run_in_process` it is killed if necessary.
+        Write it as `async def`, or as a plain `def`, which then runs in a worker thread. An error that it raises
+        becomes the failure of the task, even `SystemExit`. When the task is cancelled or its deadline passes, an `async
+        def` is cancelled at its next `await`. A thread cannot be interrupted: its result is discarded, and it counts
+        towards `concurrency` until it returns; it can check `hub.current_task().cancelled`. With `run_in_process` it is
+        killed if necessary.
 
-        A generator is written as `async def process_request(self, request: Req) -> AsyncIterator[Resp]`, or as a plain `def`
-        that returns an `Iterator[Resp]`. It goes on from a `yield` when the store keeps up with its chunks. After a
-        cancellation or the deadline it is closed: a plain one at its next `yield`.
+        A generator is written as `async def process_request(self, request: Req) -> AsyncIterator[Resp]`, or as a plain
+        `def` that returns an `Iterator[Resp]`. It goes on from a `yield` when the store keeps up with its chunks. After
+        a cancellation or the deadline it is closed: a plain one at its next `yield`.
         """
         raise ModelDefinition(type(self), Model).unprocessable()
 
@@ -95,8 +98,8 @@ class Model(Generic[Req, Resp]):
     ) -> Awaitable[Sequence[Resp | Exception]] | Sequence[Resp | Exception]:
         """Processes the requests of several tasks, and returns a response for each, in the same order.
 
-        An exception in the place of a response fails that task only, and is treated as if `process_request` had raised it;
-        one that is raised fails all of them. Each task is retried by itself, perhaps in another batch.
+        An exception in the place of a response fails that task only, and is treated as if `process_request` had raised
+        it; one that is raised fails all of them. Each task is retried by itself, perhaps in another batch.
 
         A task that is cancelled, or whose deadline passes, gets its outcome at once, and its response is discarded; the
         others go on. The call is cancelled, as that of `process_request` is, when all of its tasks have ended.

@@ -1,8 +1,9 @@
 """One connection of aiormq, kept apart from the cancellation of structured concurrency.
 
 aiormq was written for asyncio's edge cancellation: a cancelled call closes its channel, a connection that times out
-ends its callers with a `CancelledError` that no scope requested, which a task group takes for its own and drops. So each of
-its calls runs in a task of its own that no cancel scope reaches; callers wait for that task, and they get a result,
+ends its callers with a `CancelledError` that no scope requested, which a task group takes for its own and drops. So
+each of its calls runs in a task of its own that no cancel scope reaches; callers wait for that task, and they get a
+result,
  `ConnectionLost`, or their own cancellation.
 """
 

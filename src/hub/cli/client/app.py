@@ -217,9 +217,9 @@ def bench(
 ) -> int:
     """Call a model for some seconds and print rates and latencies by outcome. Piped: JSON.
 
-    With --rate a latency counts from the time when the call was due. Ctrl-C ends it and prints what there is. Exit codes: 0 each
-    call was answered once with a response, 1 some were not, or it was interrupted, 2 bad arguments or no such model, 3 the
-    gateway is out of reach.
+    With --rate a latency counts from the time when the call was due. Ctrl-C ends it and prints what there is. Exit
+    codes: 0 each call was answered once with a response, 1 some were not, or it was interrupted, 2 bad arguments or no
+    such model, 3 the gateway is out of reach.
     """
     from hub.cli.client.bench import CALLERS, IN_FLIGHT, BenchPlan, requests_from, run_bench  # noqa: PLC0415
 

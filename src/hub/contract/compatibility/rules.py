@@ -1,9 +1,10 @@
 """Whether a contract can replace an earlier one, by the rules of Buf's category WIRE_JSON.
 
-The rules are, but for two about `buf.validate`, those of buf 1.75 (buf.build/docs/breaking/rules), under Buf's names; the tests compare with `buf breaking`.
-Fields and enum values are matched by number, messages and enums by full name. A contract corresponds to an RPC: another
-request or response message breaks RPC_SAME_REQUEST_TYPE or RPC_SAME_RESPONSE_TYPE, and a stream in place of one response, or
-the reverse, RPC_SAME_SERVER_STREAMING. Other rules of services do not apply.
+The rules are, but for two about `buf.validate`, those of buf 1.75 (buf.build/docs/breaking/rules), under Buf's names;
+the tests compare with `buf breaking`. Fields and enum values are matched by number, messages and enums by full name. A
+contract corresponds to an RPC: another request or response message breaks RPC_SAME_REQUEST_TYPE or
+RPC_SAME_RESPONSE_TYPE, and a stream in place of one response, or the reverse, RPC_SAME_SERVER_STREAMING. Other rules of
+services do not apply.
 """
 
 from __future__ import annotations

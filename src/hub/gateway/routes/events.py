@@ -37,8 +37,8 @@ class TaskEvents:
     """Writes an event `task` with the task, whose id is its revision, now and at each change; `gone` once it is gone.
 
     A client that reads slowly misses some changes, never the last one; so do all clients of a task that changes fast.
-    While the store is out of reach the stream goes on, with a comment at each attempt: a client that got an error for its
-    next connection would not connect again. When the server drains the stream ends, and the client connects again.
+    While the store is out of reach the stream goes on, with a comment at each attempt: a client that got an error for
+    its next connection would not connect again. When the server drains the stream ends, and the client connects again.
 
     Args:
         tasks: Waits for changes.
@@ -94,8 +94,8 @@ class TaskEvents:
 class OverviewEvents:
     """Writes an event `history`, then an event `sample` for the newest sample and for each one that follows.
 
-    A client that reads slowly misses samples, and always gets the newest. When other models come into its view, a `history`
-    of these comes before their first sample; an order by a number is decided every `RANK_PERIOD`.
+    A client that reads slowly misses samples, and always gets the newest. When other models come into its view, a
+    `history` of these comes before their first sample; an order by a number is decided every `RANK_PERIOD`.
     """
 
     def __init__(self, sampler: OverviewSampler, polls: LongPollRegistry, view: OverviewView = OverviewView()) -> None:  # noqa: B008 - immutable

@@ -30,8 +30,8 @@ class ChunkStream:
     """Writes the task if it has not ended, its chunks after a position, and its outcome; `restarted` before another attempt.
 
     A page of chunks is read when the page before is written. So a client that reads slowly delays only itself, and a
-    stream has one page in memory, and what the store keeps for it. While the store is out of reach the stream goes on. When the server drains it ends
-    without an outcome, and the client resumes at another gateway.
+    stream has one page in memory, and what the store keeps for it. While the store is out of reach the stream goes on.
+    When the server drains it ends without an outcome, and the client resumes at another gateway.
 
     Args:
         tasks: Reads chunks, and waits for them.

@@ -43,8 +43,8 @@ class LoginBody(Struct, frozen=True, kw_only=True):
     """What an instance declares when it logs in; see `hub.registry.client.login.LoginRequest`.
 
     Attributes:
-        contract: A serialized `hub.v1.Contract`; base64 in JSON. Left out, the registry reads the contract from the descriptor
-            routes of the instance.
+        contract: A serialized `hub.v1.Contract`; base64 in JSON. Left out, the registry reads the contract from the
+            descriptor routes of the instance.
         example: At most `MAX_EXAMPLE` characters.
         comments: Comments of the `.proto` files by the full name of a message, a field, an enum or a value
             (`<enum>.<value>`), or by the name of a file. At most 32,768 characters, names included.
@@ -132,8 +132,8 @@ class LoginReply(InstanceBody, frozen=True, kw_only=True):
 
     Attributes:
         accepts: Fingerprints of other contracts whose tasks it may be given; see `contract_mode`.
-        secret: What the instance has to send in the header `Hub-Instance-Secret` from now on. Empty when the call did not
-            carry the secret of the instance, so that it did nothing but ping it.
+        secret: What the instance has to send in the header `Hub-Instance-Secret` from now on. Empty when the call did
+            not carry the secret of the instance, so that it did nothing but ping it.
     """
 
     accepts: tuple[str, ...] = ()
@@ -167,11 +167,11 @@ class QueueBody(Struct, frozen=True, kw_only=True):
 class ModelBody(Struct, frozen=True, kw_only=True):
     """One model. `active` means that at least one of its instances is live; `request` and `response` are full names.
 
-    `limits` are those of the newest instance, `example` and `comments` are those of the newest with some. `queue` is `None` while the broker
-    is out of reach, or when the queue does not exist. `missing_consumers` is the number of live instances minus that of
-    consumers, if there were fewer consumers in two polls in a row. Neither is part of the version. `streaming`: the response
-    is a stream of messages instead of one. `states` has the number of instances in each state, instead of `instances`, in
-    replies to `changes=true`.
+    `limits` are those of the newest instance, `example` and `comments` are those of the newest with some. `queue` is
+    `None` while the broker is out of reach, or when the queue does not exist. `missing_consumers` is the number of live
+    instances minus that of consumers, if there were fewer consumers in two polls in a row. Neither is part of the
+    version. `streaming`: the response is a stream of messages instead of one. `states` has the number of instances in
+    each state, instead of `instances`, in replies to `changes=true`.
     """
 
     name: str
@@ -198,8 +198,8 @@ class EventLogBody(Struct, frozen=True, kw_only=True):
 class ModelStatsBody(Struct, frozen=True, kw_only=True):
     """The statistics of all instances of a model; see `hub.stats.InstanceStats`.
 
-    `outcomes` has every terminal state. The buckets of `queue_time` and `run_time` are at the bounds that all instances have in
-    common, so there may be fewer of them than before; they have none before the first task.
+    `outcomes` has every terminal state. The buckets of `queue_time` and `run_time` are at the bounds that all instances
+    have in common, so there may be fewer of them than before; they have none before the first task.
     """
 
     model: str
@@ -220,8 +220,8 @@ class StatsBody(Struct, frozen=True, kw_only=True):
 class ModelsBody(Struct, frozen=True, kw_only=True):
     """Models by name.
 
-    With `partial`, only those that have changed since the version that the request named, and the names of those that are
-    no longer known.
+    With `partial`, only those that have changed since the version that the request named, and the names of those that
+    are no longer known.
     """
 
     models: tuple[ModelBody, ...]

@@ -75,8 +75,9 @@ async def ready(
 
     `degraded` means that a server behind it is out of reach: without the directory logins fail, without the broker the
     depths of queues are unknown. Or that the directory answers and refuses calls, for `reason`: it is out of memory,
-    forbids scripts, or has values that hub cannot read. Or that the broker has a memory or disk alarm. Or that most instances stopped answering at once, so that missed
-    pings are not counted for a few rounds, because the registry may have lost its network.
+    forbids scripts, or has values that hub cannot read. Or that the broker has a memory or disk alarm. Or that most
+    instances stopped answering at once, so that missed pings are not counted for a few rounds, because the registry may
+    have lost its network.
     """
     connected = {"directory": sync.health.in_reach, "broker": queues.connected}
     lost = [name for name, in_reach in connected.items() if not in_reach]

@@ -114,14 +114,16 @@ class _Round:
 class Pinger:
     """Pings every instance that this registry has leased once a period, concurrently, so a slow one delays no other.
 
-    The pings of a large fleet are spread over the period, in slices that an instance keeps its place in. Results are applied as they arrive. Only misses are held back until it is clear that they are not those of most
-    instances at once: until most of the slice has answered, at the latest until the end of the round; see `hub.registry.core.self_preservation`.
+    The pings of a large fleet are spread over the period, in slices that an instance keeps its place in. Results are
+    applied as they arrive. Only misses are held back until it is clear that they are not those of most instances at
+    once: until most of the slice has answered, at the latest until the end of the round; see
+    `hub.registry.core.self_preservation`.
 
     Args:
         state: The instances, and where the results go.
         probe: Carries out one ping.
-        period: Seconds between two pings of one instance. The schedule is absolute: a slow beat does not shift the next,
-            and missed beats (of a suspended machine) are left out.
+        period: Seconds between two pings of one instance. The schedule is absolute: a slow beat does not shift the
+            next, and missed beats (of a suspended machine) are left out.
         timeout: Seconds for one ping.
         owned: Instances whose results count. By default all.
         misses: Rounds in self-preservation in a row at most.
