@@ -80,8 +80,9 @@ reach together. CPU per task is the figure that a busy machine changes least.
   [table](#what-is-safe-where) says where not. Redis keeps results in memory (`save ""`, no append-only file), for all of them.
 * One worker process each, which runs {in_flight} tasks at a time if it is asynchronous; dramatiq has 8 threads in it, and Celery
   two processes. Blocking clients send from 8 threads. Each program is written as its documentation shows, with uvloop where it
-  is an option: [`benchmarks/peers/programs`](../benchmarks/peers/programs). taskiq's results are polled every 50 ms, every
-  millisecond for one task at a time, and every 5 ms behind FastAPI: what was fastest of several. A FastStream client has one request
+  is an option: [`benchmarks/peers/programs`](../benchmarks/peers/programs). hub's processes start as
+  `hub gateway` and `hub model` do, which also raises the threshold of Python's garbage collector to 10,000 objects; the programs of the
+  others keep 700, as their documentation does. taskiq's results are polled every 50 ms, every millisecond for one task at a time, and every 5 ms behind FastAPI: what was fastest of several. A FastStream client has one request
   in flight, so there are 16 of them.
 * One at a time, streaQ answers after 0.1 s. Its `result()` ends a subscription before it returns, for which coredis waits 0.1 s
   at most; that this is the cause is from reading, not from a test.
