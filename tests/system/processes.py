@@ -11,7 +11,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, final
@@ -37,9 +37,14 @@ class HubProcess:
 
     def _read(self) -> None:
         assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self._lines.put(line)
+        with suppress(ValueError):  # the block of `hub_process` has closed it, although a child still writes
+            for line in self.process.stderr:
+                self._lines.put(line)
         self._lines.put(None)
+
+    def finish_reading(self) -> None:
+        """Waits until a process that was killed has no more lines."""
+        self._reader.join(timeout=5)
 
     def wait_for(self, event: str) -> Mapping[str, object]:
         """Reads the log until a line whose event contains `event`; fails when the process ends before."""
@@ -100,6 +105,7 @@ def hub_process(
             yield running
         finally:
             process.kill()
+            running.finish_reading()
 
 
 @dataclass(frozen=True)
