@@ -355,9 +355,14 @@ def _with_big_body(message: bytes, body: bytes) -> bytes:
     """A serialized task or outcome, with a body that it has not been given."""
     if len(body) < _BIG:
         return message
-    length, size = bytearray(), len(body)
-    while size >= 1 << 7:
-        length.append(size & 0x7F | 0x80)
-        size >>= 7
-    length.append(size)
-    return b"".join((message, _BODY_TAG, length, body))
+    return b"".join((message, _BODY_TAG, varint(len(body)), body))
+
+
+def varint(number: int) -> bytes:
+    """A number from 0 on, as protobuf's wire format has lengths."""
+    written = bytearray()
+    while number > 0x7F:
+        written.append(number & 0x7F | 0x80)
+        number >>= 7
+    written.append(number)
+    return bytes(written)

@@ -11,6 +11,7 @@ from hub.gateway.schemas import TaskBody
 from hub.http.media_types import EVENT_STREAM, NDJSON
 from hub.http.sse import comment, event, retry
 from hub.ports.result_store import ChunkPosition
+from hub.task import varint
 
 RECONNECT: Final = 1.0
 """Seconds that an `EventSource` waits before it connects again."""
@@ -126,9 +127,4 @@ class LineForm(StreamForm):
 
 def delimited(message: bytes) -> bytes:
     """A serialized message with its length in front, as a varint: what `parseDelimitedFrom` of protobuf's libraries reads."""
-    size, prefix = len(message), bytearray()
-    while size > 0x7F:
-        prefix.append(size & 0x7F | 0x80)
-        size >>= 7
-    prefix.append(size)
-    return bytes(prefix) + message
+    return varint(len(message)) + message

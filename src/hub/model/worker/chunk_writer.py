@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Final, final
 
-from anyio import Event, create_task_group, current_time, fail_after, sleep
+from anyio import Event, create_task_group, current_time
 
 from hub.concurrency.notify import Notifier
 from hub.concurrency.periodic import every
-from hub.concurrency.retrying import DEFAULT_BACKOFF, AttemptLog
+from hub.concurrency.retrying import AttemptLog, retrying
+from hub.concurrency.timeouts import connection_timeout
 from hub.errors import HubError
 from hub.model.errors import ChunkTooLarge, StreamTooLarge
 from hub.model.execution.chunk_window import ChunkWindow, WakeupPool
@@ -152,25 +153,23 @@ class ChunkWriter:
 
     async def _append_all(self) -> None:
         """Appends what waits, call after call."""
-        delays = DEFAULT_BACKOFF.intervals()
         while True:
             await self._changed.wait_for(lambda: self._waiting)
-            batch = [stream for stream in self._next() if self._take(stream)]
-            if not batch:
-                continue
-            try:
-                with fail_after(self._options.store_timeout):
-                    results = await self._store.append([_append(stream) for stream in batch])
-            except (HubError, TimeoutError) as error:
-                delay = next(delays)
-                self._attempts.failed(str(error) or f"no answer for {self._options.store_timeout:g} s", delay)
-                self._put_back(batch)
-                await sleep(delay)
-            else:
-                delays = DEFAULT_BACKOFF.intervals()
-                self._attempts.succeeded()
-                for stream, stored in zip(batch, results, strict=True):
-                    self._settle(stream, stored=stored)
+            await retrying(on=HubError, on_retry=self._attempts.on_retry).call(self._append_next)
+            self._attempts.succeeded()
+
+    async def _append_next(self) -> None:
+        batch = [stream for stream in self._next() if self._take(stream)]
+        if not batch:
+            return
+        try:
+            with connection_timeout("the result store", self._options.store_timeout):
+                results = await self._store.append([_append(stream) for stream in batch])
+        except HubError:
+            self._put_back(batch)
+            raise
+        for stream, stored in zip(batch, results, strict=True):
+            self._settle(stream, stored=stored)
 
     def _next(self) -> Sequence[_Stream]:
         streams = list(islice(self._waiting, BATCH_LIMIT))

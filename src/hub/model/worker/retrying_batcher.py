@@ -6,10 +6,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
 from typing import Final, Generic, TypeVar, final
 
-from anyio import Event, current_time, fail_after, sleep
+from anyio import Event, current_time
 
 from hub.concurrency.notify import Notifier
-from hub.concurrency.retrying import DEFAULT_BACKOFF, AttemptLog
+from hub.concurrency.retrying import AttemptLog, retrying
+from hub.concurrency.timeouts import connection_timeout
 from hub.errors import HubError
 
 BATCH_LIMIT: Final = 256
@@ -87,25 +88,24 @@ class RetryingBatcher(Generic[T, R]):
 
     async def run(self) -> None:
         """Sends batches until it is cancelled."""
-        delays = DEFAULT_BACKOFF.intervals()
         while True:
             await self._submitted.wait_for(lambda: self._entries)
-            batch = list(islice(self._entries, BATCH_LIMIT))
-            self._gathering = Event()
-            try:
-                with fail_after(self._timeout):
-                    results = await self._flush([entry.item for entry in batch])
-            except (HubError, TimeoutError) as error:
-                delay = next(delays)
-                self._attempts.failed(str(error) or f"no answer for {self._timeout:g} s", delay)
-                self._expire()
-                await sleep(delay)
-            else:
-                delays = DEFAULT_BACKOFF.intervals()
-                self._attempts.succeeded()
-                for entry, result in zip(batch, results, strict=True):
-                    entry.result = result
-                    self._end(entry)
+            await retrying(on=HubError, on_retry=self._attempts.on_retry).call(self._send)
+            self._attempts.succeeded()
+
+    async def _send(self) -> None:
+        """Sends what has gathered; after a failure that is more, without what has expired."""
+        batch = list(islice(self._entries, BATCH_LIMIT))
+        self._gathering = Event()
+        try:
+            with connection_timeout("the server", self._timeout):
+                results = await self._flush([entry.item for entry in batch]) if batch else ()
+        except HubError:
+            self._expire()
+            raise
+        for entry, result in zip(batch, results, strict=True):
+            entry.result = result
+            self._end(entry)
 
     def _expire(self) -> None:
         due = current_time() - self._timeout
