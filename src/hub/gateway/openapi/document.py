@@ -110,7 +110,7 @@ class OpenApiDocument:
         self._described: dict[ModelName, _Described] = {}
         self._prepared: Sequence[ServedModel] | None = None
         self._listed: Sequence[ServedModel] | None = None
-        self._parts: list[int] | None = None
+        self._versions: list[bytes | None] | None = None
         self._encoded = ("", b"")
 
     async def prepare(self) -> None:
@@ -154,9 +154,9 @@ class OpenApiDocument:
         for model, described in zip(listed, self._described.values(), strict=True):
             described.model = model
         self._listed = listed
-        parts = [id(each.part) for each in self._described.values()]
-        if parts != self._parts:
-            self._encoded, self._parts = self._joined(self._described.values()), parts
+        versions = [None if each.part is None else each.part.version for each in self._described.values()]
+        if versions != self._versions:
+            self._encoded, self._versions = self._joined(self._described.values()), versions
 
     def _undescribed(self, listed: Sequence[ServedModel]) -> list[tuple[ServedModel, str]]:
         suffixes, known = operation_suffixes(model.name for model in listed), self._described
